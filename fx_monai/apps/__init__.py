@@ -1,0 +1,1 @@
+"""What the commands do: each module serves one verb or one workflow."""

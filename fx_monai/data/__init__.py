@@ -1,0 +1,1 @@
+"""Native files to manifests, manifests to samples."""

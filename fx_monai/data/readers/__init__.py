@@ -1,0 +1,1 @@
+"""One short file per dataset: native tree to records."""

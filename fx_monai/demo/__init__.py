@@ -1,0 +1,1 @@
+"""The demo cohort: generated radiograph-like phantoms in native formats."""

@@ -1,0 +1,1 @@
+"""Schedule, Lock-Release, teacher, trainer, evaluator."""

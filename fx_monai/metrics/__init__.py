@@ -1,0 +1,1 @@
+"""Metrics that know what was not annotated."""

@@ -1,0 +1,51 @@
+"""Boxes: formats, clipping, affine maps. IoU and GIoU come from torchvision.
+
+The format stands in the name: ``xyxy`` = x1, y1, x2, y2 in pixels; ``cxcywh_norm`` = centre, width and height as
+fractions of the image side.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+def xyxy_to_cxcywh_norm(boxes_xyxy: Tensor, side: int) -> Tensor:
+    """Convert (..., 4) xyxy in pixels of a square image of the given side to normalised centre and size."""
+    x1, y1, x2, y2 = boxes_xyxy.unbind(-1)
+    return torch.stack(((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1), dim=-1) / side
+
+
+def cxcywh_norm_to_xyxy(boxes_cxcywh_norm: Tensor, side: int) -> Tensor:
+    """Convert (..., 4) normalised centre and size to xyxy in pixels of a square image of the given side."""
+    cx, cy, w, h = boxes_cxcywh_norm.unbind(-1)
+    return torch.stack((cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2), dim=-1) * side
+
+
+def map_boxes_xyxy(boxes_xyxy: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Map (N, 4) boxes by a 2 x 3 affine matrix and return the axis-aligned boxes around the mapped corners.
+
+    Corners are positions on the continuous pixel grid (0 = left edge of the first pixel).
+    """
+    if not len(boxes_xyxy):
+        return np.zeros((0, 4), dtype=np.float32)
+    x1, y1, x2, y2 = boxes_xyxy.astype(np.float64).T
+    corners = np.stack([np.stack([x, y, np.ones_like(x)]) for x in (x1, x2) for y in (y1, y2)])
+    mapped = np.einsum("ij,cjn->cin", matrix, corners)
+    low, high = mapped.min(axis=0), mapped.max(axis=0)
+    return np.concatenate([low, high]).T.astype(np.float32)
+
+
+def clip_boxes_xyxy(
+    boxes_xyxy: NDArray[np.float32], side: int, *, min_visible: float = 0.3
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Clip (N, 4) boxes to a square image; return the clipped boxes and which keep ``min_visible`` of their area.
+
+    A box of which less than that fraction is left inside, or less than one pixel a side, counts as gone.
+    """
+    clipped = boxes_xyxy.clip(0, side)
+    size, size_before = clipped[:, 2:] - clipped[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
+    visible = size.prod(axis=1) >= min_visible * size_before.prod(axis=1).clip(1e-6)
+    return clipped, visible & (size >= 1).all(axis=1)
