@@ -1,0 +1,108 @@
+"""Save and resume: one file holds everything a run needs to go on as if it had never stopped."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fx_monai.errors import CheckpointError
+
+FORMAT = "fx_monai checkpoint 1"
+
+
+def save_atomically(state: object, path: Path) -> None:
+    """Write a file whole or not at all: temporary file, fsync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def load_weights_only(path: Path) -> Any:
+    """Read a file of tensors and plain values; code inside a pickle is refused.
+
+    Raises:
+        CheckpointError: missing, truncated, or holding anything but tensors and plain values.
+    """
+    if not path.is_file():
+        raise CheckpointError(
+            where=str(path),
+            problem="there is no such file",
+            expected="weights or a checkpoint of fx_monai",
+            remedy="Train with `fx-monai train demo`, or give the path of existing weights",
+        )
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile, OSError) as error:
+        raise CheckpointError(
+            where=str(path),
+            problem=f"the file can't be read as weights ({type(error).__name__})",
+            expected="a whole file of tensors and plain values, written by fx_monai",
+            remedy="Take the previous checkpoint, or convert foreign weights first",
+        ) from error
+
+
+class RunState:
+    """What a checkpoint holds, gathered from the objects of a run.
+
+    Args:
+        modules: objects with ``state_dict`` and ``load_state_dict`` by name: student, teacher, optimiser, ...
+        identity: plain values that must be equal for a resume to make sense, such as the resolved recipe.
+    """
+
+    def __init__(self, modules: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+        self.modules = modules
+        self.identity = dict(identity)
+
+    def save(self, path: Path, *, step: int) -> None:
+        """Write the checkpoint of a run that has done ``step`` steps."""
+        state = {
+            "format": FORMAT,
+            "step": step,
+            "identity": self.identity,
+            "rng": torch.get_rng_state(),
+            "modules": {name: module.state_dict() for name, module in self.modules.items()},
+        }
+        save_atomically(state, path)
+
+    def restore(self, path: Path) -> int:
+        """Load a checkpoint into the objects and return its step.
+
+        Raises:
+            CheckpointError: not a checkpoint, made by another recipe, or not fitting the network.
+        """
+        state = load_weights_only(path)
+        remedy = "Resume with the recipe and data the run was started with, or start in a new output folder"
+        if not isinstance(state, dict) or state.get("format") != FORMAT:
+            raise CheckpointError(
+                where=str(path), problem="not a training checkpoint", expected=f"the format '{FORMAT}'", remedy=remedy
+            )
+        changed = [key for key, value in self.identity.items() if state["identity"].get(key) != value]
+        if changed:
+            raise CheckpointError(
+                where=str(path),
+                problem=f"the checkpoint was made with another {' and another '.join(changed)}",
+                expected="the same recipe, data and classes as when the run was started",
+                remedy=remedy,
+            )
+        try:
+            for name, module in self.modules.items():
+                module.load_state_dict(state["modules"][name])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise CheckpointError(
+                where=str(path),
+                problem=f"the checkpoint does not fit ({' '.join(str(error).split())[:300]})",
+                expected="the network, optimiser and teacher of this recipe",
+                remedy=remedy,
+            ) from error
+        torch.set_rng_state(state["rng"])
+        return int(state["step"])

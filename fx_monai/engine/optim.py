@@ -1,0 +1,85 @@
+"""One optimiser that holds every trainable parameter exactly once, and its learning rates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from fx_monai.engine.schedule import learning_rate_factor
+
+
+def build_optimiser(
+    groups: Mapping[str, nn.Module], *, backbone: float, trunk: float, heads: float, weight_decay: float
+) -> torch.optim.AdamW:
+    """Return AdamW over the module groups, two parameter groups each: weights, and vectors without weight decay.
+
+    Args:
+        groups: module groups of the network.
+        backbone: base learning rate of the group ``backbone``.
+        trunk: base learning rate of ``loc_encoder`` and ``seg_decoder``.
+        heads: base learning rate of all groups that belong to one task.
+        weight_decay: decoupled weight decay of matrices and kernels.
+
+    Raises:
+        ValueError: a parameter stands in two groups (a mistake in the network, not the user's).
+    """
+    rates = {"backbone": backbone, "loc_encoder": trunk, "seg_decoder": trunk}
+    parameter_groups: list[dict[str, object]] = []
+    seen: set[int] = set()
+    for name, module in groups.items():
+        parameters = list(module.parameters())
+        if seen & {id(p) for p in parameters}:
+            raise ValueError(f"the module group {name} shares a parameter with another group")
+        seen |= {id(p) for p in parameters}
+        for decay in (True, False):
+            chosen = [p for p in parameters if (p.ndim > 1) is decay]
+            if chosen:
+                rate = rates.get(name, heads)
+                parameter_groups.append(
+                    {
+                        "params": chosen,
+                        "name": name,
+                        "lr": rate,
+                        "base_lr": rate,
+                        "weight_decay": weight_decay if decay else 0.0,
+                    }
+                )
+    return torch.optim.AdamW(parameter_groups, fused=True)
+
+
+class LearningRate:
+    """Handler that sets every group's learning rate before each step, as a pure function of the step.
+
+    Args:
+        optimiser: made by :func:`build_optimiser`.
+        total_steps: of the whole run.
+        warmup_steps: see :func:`fx_monai.engine.schedule.learning_rate_factor`.
+        final_fraction: see :func:`fx_monai.engine.schedule.learning_rate_factor`.
+    """
+
+    def __init__(
+        self, optimiser: torch.optim.Optimizer, *, total_steps: int, warmup_steps: int, final_fraction: float
+    ) -> None:
+        self.optimiser = optimiser
+        self.factor = partial(
+            learning_rate_factor, total_steps=total_steps, warmup_steps=warmup_steps, final_fraction=final_fraction
+        )
+
+    def attach(self, engine: Engine) -> None:
+        """Set the rates at every ITERATION_STARTED."""
+        engine.add_event_handler(Events.ITERATION_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Set the rates of the step that is about to run (Ignite counts it from 1)."""
+        factor = self.factor(engine.state.iteration - 1)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["base_lr"] * factor
+
+
+def clip_active(parameters: Iterable[nn.Parameter], max_norm: float) -> torch.Tensor:
+    """Clip the gradient norm over the parameters that have a gradient; return the norm before clipping, ()."""
+    return nn.utils.clip_grad_norm_([p for p in parameters if p.grad is not None], max_norm)

@@ -1,0 +1,342 @@
+"""The recipe: one YAML file that says what to train, checked whole before any work is done.
+
+Numbers of the shipped recipes stand in ``configs/recipes``; this module says which keys exist, their defaults and
+their limits. Every key that names nothing is refused, and all problems of a recipe are reported together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fx_monai.data.transforms import Augmentation
+from fx_monai.errors import ConfigError, did_you_mean
+from fx_monai.models.config import ModelConfig
+from fx_monai.types import Kind, Task
+
+RECIPES = ("demo", "real_small")
+
+
+class Section(BaseModel):
+    """A part of a recipe: immutable, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatasetSection(Section):
+    """Where a dataset lies and what it is used for.
+
+    Attributes:
+        root: folder of the native tree, relative to the data root.
+        manifest: manifest file relative to the data root, used instead of indexing ``root``.
+        tasks: kinds to train; they must be annotated.
+        options: options of the reader (strings), e.g. ``annotations`` of a COCO file.
+        allow_missing_images: leave out images that are named but not there, instead of refusing.
+    """
+
+    root: str = "."
+    manifest: str | None = None
+    tasks: tuple[Kind, ...] = Field(min_length=1)
+    options: dict[str, str] = {}
+    allow_missing_images: bool = False
+
+
+class SplitSection(Section):
+    """How patients are divided.
+
+    Attributes:
+        train, val, test: fractions of the patients; they add up to 1.
+        seed: of the division; independent of the training seed, so that seeds share their test set.
+        use_official: take official splits where they leave every task something to train on.
+        folds, fold: with ``folds`` > 0, cross-validation: part ``fold`` of ``folds`` is the test set.
+    """
+
+    train: float = Field(0.7, gt=0, lt=1)
+    val: float = Field(0.1, gt=0, lt=1)
+    test: float = Field(0.2, gt=0, lt=1)
+    seed: int = 0
+    use_official: bool = True
+    folds: int = Field(0, ge=0)
+    fold: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> SplitSection:
+        if abs(self.train + self.val + self.test - 1) > 1e-6:
+            raise ValueError(f"train + val + test = {self.train + self.val + self.test:g}; they must add up to 1")
+        if self.folds == 1 or (self.folds and self.fold >= self.folds):
+            raise ValueError(f"fold {self.fold} of {self.folds}; folds must be 0 or at least 2, fold below folds")
+        return self
+
+
+class DataSection(Section):
+    """How images are read and sampled.
+
+    Attributes:
+        split: division into train, val and test.
+        uncertain: what a label -1 becomes: ``ignore`` (unknown), ``zeros``, ``ones`` or ``smooth`` (0.55 to 0.85).
+        positive_fraction: per kind, the share of a pass that is drawn from images with a finding (box, mask); a
+            kind that isn't named is drawn as it comes.
+        skip_unreadable: leave out images that can't be read, instead of refusing to start.
+        num_workers: data loader processes.
+    """
+
+    split: SplitSection = SplitSection()
+    uncertain: Literal["ignore", "zeros", "ones", "smooth"] = "ignore"
+    positive_fraction: dict[Kind, float] = {}
+    skip_unreadable: bool = False
+    num_workers: int = Field(0, ge=0)
+
+
+class ScheduleSection(Section):
+    """The order and the length of the phases.
+
+    Attributes:
+        cycles: how often every phase runs.
+        batch_size: images per step.
+        lock_fraction: length of a LOCK phase as a fraction of the task's RELEASE phase, rounded down.
+        lock_classification: classification gets a LOCK phase too (Foundation X+).
+        max_batches: upper limit of the length of a RELEASE phase; absent = one full pass.
+    """
+
+    cycles: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    lock_fraction: float = Field(0.5, ge=0, le=1)
+    lock_classification: bool = False
+    max_batches: int | None = Field(None, ge=1)
+
+
+class TeacherSection(Section):
+    """The EMA teacher.
+
+    Attributes:
+        ema_momentum: m in ``teacher = m teacher + (1 - m) student``.
+        update: the event after which the teacher is updated.
+        consistency: weight c in ``(1 - c) task loss + c consistency loss``; 0 = no consistency loss.
+    """
+
+    ema_momentum: float = Field(0.8, ge=0, le=1)
+    update: Literal["iteration", "phase", "task", "cycle"] = "phase"
+    consistency: float = Field(0.5, ge=0, lt=1)
+
+
+class OptimiserSection(Section):
+    """AdamW with one learning rate per kind of parameter group, linear warm-up over steps, then cosine decay.
+
+    Attributes:
+        backbone: learning rate of the backbone.
+        trunk: learning rate of the localization encoder and the segmentation decoder.
+        heads: learning rate of everything that belongs to one task alone.
+        weight_decay: decoupled weight decay.
+        warmup_steps: steps of the linear warm-up.
+        final_fraction: learning rate at the end as a fraction of the base.
+        clip_norm: gradient norm limit over the parameters that are active in the phase.
+    """
+
+    backbone: float = Field(2e-4, ge=0)
+    trunk: float = Field(5e-4, ge=0)
+    heads: float = Field(1e-3, ge=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    warmup_steps: int = Field(50, ge=0)
+    final_fraction: float = Field(0.01, ge=0, le=1)
+    clip_norm: float = Field(1.0, gt=0)
+
+
+class EvaluationSection(Section):
+    """When the validation split is evaluated.
+
+    Attributes:
+        every_cycles: validation after every so many cycles, and always after the last one.
+        batch_size: images per forward pass.
+    """
+
+    every_cycles: int = Field(1, ge=1)
+    batch_size: int = Field(32, ge=1)
+
+
+class CheckpointSection(Section):
+    """When the state is saved: after every cycle, and at the end of a phase when ``every_seconds`` have passed."""
+
+    every_seconds: float = Field(60.0, ge=0)
+
+
+class Recipe(Section):
+    """A whole recipe.
+
+    Attributes:
+        name: name of the run.
+        description: one or two sentences.
+        seed: of the weights, the order and the augmentation.
+        demo_cohort: number of phantoms; the demo cohort is written to the data root when that doesn't exist.
+        primary: task whose segmentation logits are the network's first output; the first segmentation task when absent.
+    """
+
+    name: str
+    description: str = ""
+    seed: int = 0
+    demo_cohort: int | None = Field(None, ge=50)
+    datasets: dict[str, DatasetSection] = Field(min_length=1)
+    data: DataSection = DataSection()
+    augmentation: Augmentation = Augmentation()
+    model: ModelConfig = ModelConfig()
+    primary: str | None = None
+    schedule: ScheduleSection
+    teacher: TeacherSection = TeacherSection()
+    optimiser: OptimiserSection = OptimiserSection()
+    evaluation: EvaluationSection = EvaluationSection()
+    checkpoint: CheckpointSection = CheckpointSection()
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """All tasks: datasets in the order of the recipe, kinds in the order of :class:`Kind`."""
+        return tuple(
+            Task(dataset, kind) for dataset, section in self.datasets.items() for kind in Kind if kind in section.tasks
+        )
+
+
+def recipe_path(name_or_path: str) -> Path:
+    """Return the file of a shipped recipe by name, or the given file.
+
+    Raises:
+        ConfigError: neither a shipped recipe nor a file.
+    """
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        if path.is_file():
+            return path
+        problem = f"there is no file '{name_or_path}'"
+    else:
+        shipped = Path(str(resources.files("fx_monai"))) / "configs" / "recipes" / f"{name_or_path}.yaml"
+        checkout = Path(__file__).resolve().parents[1] / "configs" / "recipes" / f"{name_or_path}.yaml"
+        for candidate in (checkout, shipped):
+            if candidate.is_file():
+                return candidate
+        problem = f"no shipped recipe is called '{name_or_path}'. {did_you_mean(name_or_path, RECIPES)}".rstrip()
+    raise ConfigError(
+        where="recipe",
+        problem=problem,
+        expected=f"one of {', '.join(RECIPES)}, or the path of a YAML file",
+        remedy="Name a recipe that exists",
+    )
+
+
+def load_recipe(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read and check a recipe.
+
+    Args:
+        name_or_path: name of a shipped recipe or path of a YAML file.
+        overrides: values by dotted key, e.g. ``{"schedule.cycles": 2}``; the keys must exist in the schema.
+
+    Raises:
+        ConfigError: lists every unknown key (with the closest known one), missing key and value out of range.
+    """
+    path = recipe_path(name_or_path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            where=str(path),
+            problem=f"not a YAML file ({' '.join(str(error).split())})",
+            expected="a YAML mapping",
+            remedy="Correct the line that is named",
+        ) from error
+    if not isinstance(content, dict):
+        raise ConfigError(
+            where=str(path),
+            problem=f"the file holds a {type(content).__name__}",
+            expected="a mapping with the keys " + ", ".join(Recipe.model_fields),
+            remedy="Start from a shipped recipe in configs/recipes",
+        )
+    for key, value in (overrides or {}).items():
+        _set(content, key, value)
+    return parse_recipe(content, where=path.name)
+
+
+def parse_recipe(content: Mapping[str, Any], *, where: str) -> Recipe:
+    """Check a recipe that is already a mapping; ``where`` names its source in messages."""
+    from fx_monai.data.catalog import find_dataset
+
+    try:
+        recipe = Recipe.model_validate(content)
+    except ValidationError as error:
+        problems = "; ".join(_problem(item, content) for item in error.errors())
+        raise ConfigError(
+            where=where,
+            problem=problems,
+            expected="the keys and ranges of the recipe reference (fx_monai/recipe.py)",
+            remedy="Correct the recipe or the override",
+        ) from None
+    for name, section in recipe.datasets.items():
+        _check_tasks(name, section, find_dataset(section.options.get("dataset", name)).kinds, where)
+    if recipe.primary is not None and recipe.primary not in {str(task) for task in recipe.tasks}:
+        names = [str(task) for task in recipe.tasks]
+        raise ConfigError(
+            where=f"{where}, primary",
+            problem=f"there is no task '{recipe.primary}'. {did_you_mean(recipe.primary, names)}".rstrip(),
+            expected=f"one of {', '.join(names)}",
+            remedy="Name a task of the recipe",
+        )
+    return recipe
+
+
+def _check_tasks(name: str, section: DatasetSection, kinds: tuple[Kind, ...], where: str) -> None:
+    wrong = [kind.value for kind in section.tasks if kind not in kinds]
+    if wrong:
+        raise ConfigError(
+            where=f"{where}, datasets.{name}.tasks",
+            problem=f"'{wrong[0]}' is not annotated in {name}",
+            expected=f"a list of {', '.join(kind.value for kind in kinds)}",
+            remedy="Remove the task",
+        )
+
+
+def _set(content: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    node = content
+    for parent in parents:
+        child = node.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise ConfigError(
+                where=f"override {dotted}",
+                problem=f"'{parent}' holds a single value",
+                expected="the dotted path of a value",
+                remedy="Correct the key",
+            )
+        node = child
+    node[last] = value
+
+
+def _problem(item: Any, content: Mapping[str, Any]) -> str:
+    path = ".".join(str(part) for part in item["loc"])
+    if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"unknown key '{path}'. {did_you_mean(str(item['loc'][-1]), _known_keys(item['loc'][:-1]))}".rstrip(" .")
+    if item["type"] in ("missing", "missing_argument"):
+        return f"the key '{path}' is missing"
+    if item["type"] == "enum":
+        return f"{path} = {item['input']!r}. {did_you_mean(str(item['input']), list(Kind))} {item['msg']}".rstrip(" .")
+    return f"{path} = {item['input']!r}: {item['msg']}"
+
+
+def _known_keys(path: tuple[Any, ...]) -> list[str]:
+    node: Any = Recipe
+    for part in path:
+        fields = _fields(node)
+        if part in fields:
+            node = fields[part]
+        else:  # a key of a mapping, such as the name of a dataset
+            node = get_args(node)[1] if get_args(node) else node
+    return list(_fields(node))
+
+
+def _fields(node: Any) -> dict[str, Any]:
+    if isinstance(node, type) and issubclass(node, BaseModel):
+        return {name: field.annotation for name, field in node.model_fields.items()}
+    if hasattr(node, "__dataclass_fields__"):
+        from typing import get_type_hints
+
+        return get_type_hints(node)
+    return {}
