@@ -7,7 +7,6 @@ their limits. Every key that names nothing is refused, and all problems of a rec
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from fx_monai.data.transforms import Augmentation
 from fx_monai.errors import ConfigError, did_you_mean
 from fx_monai.models.config import ModelConfig
+from fx_monai.shipped import shipped_folder
 from fx_monai.types import Kind, Task
 
 RECIPES = ("demo", "real_small")
@@ -36,6 +36,7 @@ class DatasetSection(Section):
         manifest: manifest file relative to the data root, used instead of indexing ``root``.
         tasks: kinds to train; they must be annotated.
         options: options of the reader (strings), e.g. ``annotations`` of a COCO file.
+        classes: per kind, the classes to train in this order; a kind that isn't named has all its classes.
         allow_missing_images: leave out images that are named but not there, instead of refusing.
     """
 
@@ -43,6 +44,7 @@ class DatasetSection(Section):
     manifest: str | None = None
     tasks: tuple[Kind, ...] = Field(min_length=1)
     options: dict[str, str] = {}
+    classes: dict[Kind, tuple[str, ...]] = {}
     allow_missing_images: bool = False
 
 
@@ -210,11 +212,9 @@ def recipe_path(name_or_path: str) -> Path:
             return path
         problem = f"there is no file '{name_or_path}'"
     else:
-        shipped = Path(str(resources.files("fx_monai"))) / "configs" / "recipes" / f"{name_or_path}.yaml"
-        checkout = Path(__file__).resolve().parents[1] / "configs" / "recipes" / f"{name_or_path}.yaml"
-        for candidate in (checkout, shipped):
-            if candidate.is_file():
-                return candidate
+        shipped = shipped_folder("configs") / "recipes" / f"{name_or_path}.yaml"
+        if shipped.is_file():
+            return shipped
         problem = f"no shipped recipe is called '{name_or_path}'. {did_you_mean(name_or_path, RECIPES)}".rstrip()
     raise ConfigError(
         where="recipe",
@@ -325,10 +325,8 @@ def _known_keys(path: tuple[Any, ...]) -> list[str]:
     node: Any = Recipe
     for part in path:
         fields = _fields(node)
-        if part in fields:
-            node = fields[part]
-        else:  # a key of a mapping, such as the name of a dataset
-            node = get_args(node)[1] if get_args(node) else node
+        # a key that is no field belongs to a mapping, such as the name of a dataset
+        node = fields[part] if part in fields else (get_args(node) or (None, node))[1]
     return list(_fields(node))
 
 

@@ -210,8 +210,12 @@ class Manifest:
             raise DataError(
                 where=str(path), problem=f"schema version {meta['schema_version']}", expected=expected, remedy=remedy
             )
+        names = meta["classes"]
         classes = Classes(
-            **{key: tuple(value) if isinstance(value, list) else value for key, value in meta["classes"].items()}
+            labels=tuple(names["labels"]),
+            boxes=tuple(names["boxes"]),
+            masks=tuple(names["masks"]),
+            exclusive_labels=bool(names["exclusive_labels"]),
         )
         return cls(
             table,

@@ -1,1 +1,1 @@
-"""Pure operations on boxes and masks: tensors and arrays in, tensors and arrays out, no files, no state."""
+"""Operations on boxes and masks: tensors and arrays in, tensors and arrays out, no files, no state."""

@@ -1,0 +1,34 @@
+# make train: demo cohort -> training -> result table.   make test: lint-free set-up and all quick tests.
+VENV ?= .venv
+PYTHON ?= python3
+PY := $(VENV)/bin/python
+RUNS ?= runs
+
+.PHONY: setup train real test test-all lint types check clean
+
+setup: $(VENV)/.done
+$(VENV)/.done: setup.py pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -e ".[demo,dev]"
+	touch $@
+
+train: setup
+	$(PY) -m fx_monai.apps.make_train --runs "$(RUNS)"
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: setup
+	$(VENV)/bin/mypy
+
+test: setup
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -q
+
+test-all: setup
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -q -m "slow or not slow"
+
+check: lint types
+
+clean:
+	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,216 @@
+"""A recipe brought together with its data: manifests, splits, image stores, task specifications, loaders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fx_monai.data.catalog import find_dataset
+from fx_monai.data.dataset import TaskDataset, annotated_rows
+from fx_monai.data.index import index_dataset
+from fx_monai.data.loader import TaskLoader
+from fx_monai.data.manifest import Manifest
+from fx_monai.data.splits import Splits, assign_splits
+from fx_monai.data.store import ImageStore
+from fx_monai.errors import ConfigError, DataError, did_you_mean
+from fx_monai.recipe import DatasetSection, Recipe
+from fx_monai.types import Kind, Task, TaskSpec
+
+CACHE = "FX_MONAI_CACHE"
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The data side of a run.
+
+    Args:
+        recipe: what to train.
+        manifests: by dataset name of the recipe.
+        stores: decoded images by dataset name.
+        splits: train, val or test per row.
+        specs: the classes of every task, in the order of the recipe.
+    """
+
+    recipe: Recipe
+    manifests: Mapping[str, Manifest]
+    stores: Mapping[str, ImageStore]
+    splits: Splits
+    specs: Mapping[Task, TaskSpec]
+
+    def rows(self, task: Task, split: str) -> NDArray[np.int64]:
+        """Return the manifest rows that are annotated for a task, readable, and in a split."""
+        manifest = self.manifests[task.dataset]
+        rows = annotated_rows(manifest, self.specs[task])
+        keep = (self.splits.by_dataset[task.dataset][rows] == split) & self.stores[task.dataset].valid[rows]
+        return rows[keep]
+
+    def records(self, split: str) -> list[dict[str, str | int]]:
+        """Return the images of a split as plain dicts: ``dataset``, ``image`` (path), ``image_id``, ``row``."""
+        found: list[dict[str, str | int]] = []
+        for name, manifest in self.manifests.items():
+            paths, ids = manifest.column("image_path"), manifest.column("image_id")
+            for row in np.flatnonzero((self.splits.by_dataset[name] == split) & self.stores[name].valid):
+                image = str(manifest.root / paths[row])
+                found.append({"dataset": name, "image": image, "image_id": ids[row], "row": int(row)})
+        return found
+
+    def dataset(self, task: Task, split: str, *, augmented: bool, rows: NDArray[np.int64] | None = None) -> TaskDataset:
+        """Return the samples of a task in a split (or of chosen rows), for training (augmented) or for evaluation."""
+        data = self.recipe.data
+        return TaskDataset(
+            self.manifests[task.dataset],
+            self.stores[task.dataset],
+            self.specs[task],
+            self.rows(task, split) if rows is None else rows,
+            augmentation=self.recipe.augmentation if augmented else None,
+            seed=self.recipe.seed,
+            uncertain=data.uncertain,
+        )
+
+    def loaders(self, records: Sequence[Mapping[str, str | int]]) -> dict[Task, TaskLoader]:
+        """Return one training loader per task over the given records (see :meth:`records`).
+
+        Raises:
+            ConfigError: a task has no annotated image among the records.
+        """
+        chosen: dict[str, set[int]] = {name: set() for name in self.manifests}
+        for record in records:
+            chosen[str(record["dataset"])].add(int(record["row"]))
+        loaders = {}
+        for task in self.specs:
+            rows = self.rows(task, "train")
+            rows = rows[[int(row) in chosen[task.dataset] for row in rows]] if len(rows) else rows
+            if not len(rows):
+                raise ConfigError(
+                    where=f"task {task}",
+                    problem="no training image is annotated for it",
+                    expected="at least 1",
+                    remedy="Remove the task from the recipe, or change data.split",
+                )
+            loaders[task] = TaskLoader(
+                self.dataset(task, "train", augmented=True, rows=rows),
+                batch_size=self.recipe.schedule.batch_size,
+                seed=self.recipe.seed,
+                num_workers=self.recipe.data.num_workers,
+                positive_fraction=self.recipe.data.positive_fraction.get(task.kind),
+            )
+        return loaders
+
+
+def open_experiment(
+    recipe: Recipe, *, data_root: Path, cache_dir: Path | None = None, report: Report = print, progress: bool = True
+) -> Experiment:
+    """Index the datasets, divide the patients, build or open the image stores.
+
+    Args:
+        recipe: checked recipe.
+        data_root: folder that the recipe's roots are relative to.
+        cache_dir: where image stores are kept; default: ``FX_MONAI_CACHE``, else ``~/.cache/fx_monai``.
+        report: receives one line per dataset and note.
+        progress: whether to draw bars while images are decoded.
+
+    Raises:
+        ConfigError: the data root is missing, or a class of the recipe is not in the data.
+        DataError: what a reader found wrong, or images that can't be read.
+    """
+    if not data_root.is_dir():
+        raise ConfigError(
+            where="data root",
+            problem=f"'{data_root}' is not a folder",
+            expected=f"the folder that holds {', '.join(s.root for s in recipe.datasets.values())}",
+            remedy="Give it with --data-root or the variable FX_MONAI_DATA_ROOT",
+        )
+    manifests = {name: _manifest(name, section, data_root) for name, section in recipe.datasets.items()}
+    division = recipe.data.split
+    splits = assign_splits(
+        list(manifests.values()),
+        seed=division.seed,
+        fractions=(division.train, division.val, division.test),
+        fold=(division.fold, division.folds) if division.folds else None,
+        use_official=division.use_official,
+    )
+    specs = {task: _spec(task, manifests[task.dataset], recipe.datasets[task.dataset]) for task in recipe.tasks}
+    stores = {name: _store(manifest, recipe, cache_dir, progress) for name, manifest in manifests.items()}
+    experiment = Experiment(recipe, manifests, stores, splits, specs)
+    for note in (*splits.notes, *(note for manifest in manifests.values() for note in manifest.notes)):
+        report(f"note: {note}")
+    for name, store in stores.items():
+        for image_id, reason in store.unreadable:
+            report(f"left out: {name}, image {image_id}: {reason}")
+    for task in recipe.tasks:
+        counts = {split: len(experiment.rows(task, split)) for split in ("train", "val", "test")}
+        report(f"{task!s:44s} " + "  ".join(f"{split} {count:5d}" for split, count in counts.items()))
+    return experiment
+
+
+def cache_folder(cache_dir: Path | None = None) -> Path:
+    """Return where image stores are kept."""
+    return cache_dir or Path(os.environ.get(CACHE) or Path.home() / ".cache" / "fx_monai")
+
+
+def _manifest(name: str, section: DatasetSection, data_root: Path) -> Manifest:
+    if section.manifest is not None:
+        manifest = Manifest.read(data_root / section.manifest)
+    else:
+        manifest = index_dataset(
+            name, data_root / section.root, allow_missing_images=section.allow_missing_images, options=section.options
+        )
+    if manifest.dataset != name:
+        raise DataError(
+            where=f"recipe, datasets.{name}.manifest",
+            problem=f"the manifest is of the dataset '{manifest.dataset}'",
+            expected=f"a manifest of {name}",
+            remedy="Name the right file",
+        )
+    return manifest
+
+
+def _spec(task: Task, manifest: Manifest, section: DatasetSection) -> TaskSpec:
+    names = {
+        Kind.CLASSIFICATION: manifest.classes.labels,
+        Kind.LOCALIZATION: manifest.classes.boxes,
+        Kind.SEGMENTATION: manifest.classes.masks,
+    }[task.kind]
+    chosen = section.classes.get(task.kind, names)
+    where = f"recipe, datasets.{task.dataset}.classes.{task.kind.value}"
+    for name in chosen:
+        if name not in names:
+            raise ConfigError(
+                where=where,
+                problem=f"there is no class '{name}'. {did_you_mean(name, names)}".rstrip(),
+                expected=f"some of {', '.join(names)}",
+                remedy="Correct the name",
+            )
+    if not chosen:
+        raise ConfigError(
+            where=where,
+            problem=f"{task.dataset} has no {task.kind.value} annotation",
+            expected="an annotated kind",
+            remedy="Remove the task from the recipe",
+        )
+    exclusive = task.kind is Kind.CLASSIFICATION and manifest.classes.exclusive_labels and chosen == names
+    return TaskSpec(task, tuple(chosen), exclusive)
+
+
+def _store(manifest: Manifest, recipe: Recipe, cache_dir: Path | None, progress: bool) -> ImageStore:
+    from fx_monai.progress import progress_bar
+
+    return ImageStore.open_or_build(
+        manifest,
+        size=recipe.model.image_size,
+        folder=cache_folder(cache_dir),
+        skip_unreadable=recipe.data.skip_unreadable,
+        progress=progress_bar(f"decoding {manifest.dataset}") if progress else None,
+    )
+
+
+def laterality(dataset: str) -> tuple[tuple[str, str], ...]:
+    """Return the pairs of classes that a mirror image swaps."""
+    return find_dataset(dataset).laterality

@@ -1,0 +1,352 @@
+"""Training: a recipe, its data and the engine brought together; used by the command line and by the bundle."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fx_monai import __version__
+from fx_monai.apps.experiment import Experiment, open_experiment
+from fx_monai.apps.results import write_results
+from fx_monai.engine.checkpoint import RunState
+from fx_monai.engine.ema_teacher import EMATeacher
+from fx_monai.engine.evaluator import MatrixEvaluator
+from fx_monai.engine.handlers import Checkpoints, History, Progress, Validation
+from fx_monai.engine.optim import LearningRate, build_optimiser
+from fx_monai.engine.schedule import Schedule, build_schedule
+from fx_monai.engine.tracking import MLflowTracker
+from fx_monai.engine.trainer import CyclicTrainer
+from fx_monai.errors import CheckpointError, ConfigError
+from fx_monai.models.card import ModelCard
+from fx_monai.models.foundation_x import FoundationX
+from fx_monai.models.weights import write_weights
+from fx_monai.recipe import Recipe, load_recipe
+from fx_monai.types import Task
+
+PHANTOM_NOTE = "trained on phantoms"
+
+
+def say(text: str) -> None:
+    """Print a line for the user at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+class TrainingSession:
+    """Everything one training needs, built from a recipe.
+
+    Args:
+        recipe: name of a shipped recipe or path of a YAML file.
+        data_root: folder that the recipe's roots are relative to; "" is refused.
+        output_dir: folder for checkpoint, tables and figures.
+        weights_path: where the selected weights go; default: ``model.pt`` in the output folder.
+        device: where to train; "" = first GPU, else CPU.
+        overrides: values of the recipe by dotted key.
+        resume: go on with the run in the output folder.
+        tracking_database: MLflow's SQLite file; default: ``mlruns.db`` beside the output folder.
+
+    Raises:
+        ConfigError: recipe, paths or the combination are not valid.
+        DataError: the data is not what the readers expect.
+        CheckpointError: ``resume`` without a checkpoint, or the folder holds a run and ``resume`` isn't set.
+    """
+
+    def __init__(
+        self,
+        recipe: str,
+        *,
+        data_root: str | Path,
+        output_dir: str | Path,
+        weights_path: str | Path | None = None,
+        device: str | torch.device = "",
+        overrides: Mapping[str, Any] | None = None,
+        resume: bool = False,
+        tracking_database: str | Path | None = None,
+    ) -> None:
+        self.recipe: Recipe = load_recipe(recipe, overrides)
+        self.device = choose_device(device)
+        self.output_dir = Path(output_dir)
+        self.checkpoint_path = self.output_dir / "checkpoint.pt"
+        self.weights_path = Path(weights_path) if weights_path else self.output_dir / "model.pt"
+        self.tracking_database = Path(tracking_database or self.output_dir.parent / "mlruns.db")
+        self.resume = resume
+        _check_output(self.checkpoint_path, resume)
+        root = prepare_data_root(self.recipe, data_root)
+        seed_everything(self.recipe.seed)
+        self.experiment: Experiment = open_experiment(self.recipe, data_root=root, report=say)
+        self.network = FoundationX(self.recipe.model, list(self.experiment.specs.values()), primary=self._primary()).to(
+            self.device
+        )
+        self.optimiser = build_optimiser(
+            self.network.module_groups(),
+            backbone=self.recipe.optimiser.backbone,
+            trunk=self.recipe.optimiser.trunk,
+            heads=self.recipe.optimiser.heads,
+            weight_decay=self.recipe.optimiser.weight_decay,
+        )
+        self.teacher = EMATeacher(
+            self.network.trunk,
+            ema_momentum=self.recipe.teacher.ema_momentum,
+            update=self.recipe.teacher.update,
+        )
+        self.history = History()
+        self.tracker: MLflowTracker | None = None
+
+    def _primary(self) -> Task | None:
+        return next((task for task in self.recipe.tasks if str(task) == self.recipe.primary), None)
+
+    def networks(self) -> dict[str, FoundationX]:
+        """Return what is evaluated: the student, and the teacher's trunk with the student's heads."""
+        return {"student": self.network, "teacher": self.network.with_trunk(self.teacher.trunk)}
+
+    def evaluator(self, split: str, *, val_handlers: Sequence[Any] | None = None) -> MatrixEvaluator:
+        """Return the evaluator of all tasks on a split."""
+        return MatrixEvaluator(
+            device=self.device,
+            datasets={task: self.experiment.dataset(task, split, augmented=False) for task in self.experiment.specs},
+            networks=self.networks(),
+            split=split,
+            batch_size=self.recipe.evaluation.batch_size,
+            val_handlers=val_handlers,
+        )
+
+    def schedule(self, records: Sequence[Mapping[str, Any]] | None = None, cycles: int | None = None) -> Schedule:
+        """Return the schedule over the given training records (default: all)."""
+        loaders = self.experiment.loaders(records if records is not None else self.experiment.records("train"))
+        return self._schedule(loaders, cycles)
+
+    def _schedule(self, loaders: Mapping[Task, Any], cycles: int | None) -> Schedule:
+        section = self.recipe.schedule
+        return build_schedule(
+            {task: loader.num_batches for task, loader in loaders.items()},
+            cycles=cycles or section.cycles,
+            lock_fraction=section.lock_fraction,
+            lock_classification=section.lock_classification,
+            max_batches=section.max_batches,
+        )
+
+    def trainer(
+        self,
+        *,
+        max_epochs: int | None = None,
+        records: Sequence[Mapping[str, Any]] | None = None,
+        validator: MatrixEvaluator | None = None,
+        train_handlers: Sequence[Any] | None = None,
+    ) -> CyclicTrainer:
+        """Return the trainer with all its handlers, at the step where a resumed run stopped.
+
+        Args:
+            max_epochs: number of cycles instead of the recipe's.
+            records: training images instead of all (see :meth:`Experiment.records`).
+            validator: evaluator of the validation split instead of the standard one.
+            train_handlers: further handlers. A MONAI ``MLFlowHandler`` among them replaces the own tracking.
+        """
+        recipe = self.recipe
+        loaders = self.experiment.loaders(records if records is not None else self.experiment.records("train"))
+        schedule = self._schedule(loaders, max_epochs)
+        extra = list(train_handlers or ())
+        validator = validator or self.evaluator("val")
+        validation = Validation(
+            lambda: _evaluate(validator),
+            self._keep,
+            every_cycles=recipe.evaluation.every_cycles,
+            history=self.history,
+        )
+        modules: dict[str, Any] = {
+            "student": self.network,
+            "teacher": self.teacher,
+            "optimiser": self.optimiser,
+            "history": self.history,
+            "validation": validation,
+        }
+        learning_rate = LearningRate(
+            self.optimiser,
+            total_steps=schedule.total_steps,
+            warmup_steps=recipe.optimiser.warmup_steps,
+            final_fraction=recipe.optimiser.final_fraction,
+        )
+        handlers: list[Any] = [learning_rate, self.history, validation]
+        if not any(type(handler).__name__ == "MLFlowHandler" for handler in extra):
+            self.tracker = self._tracker()
+            modules["tracker"] = self.tracker
+            handlers.append(self.tracker)
+        state = RunState(modules, identity=self._identity(schedule))
+        self.checkpoints = Checkpoints(state, self.checkpoint_path, every_seconds=recipe.checkpoint.every_seconds)
+        progress = Progress(total_steps=schedule.total_steps, cycles=schedule.cycles)
+        trainer = CyclicTrainer(
+            device=self.device,
+            max_epochs=schedule.cycles,
+            network=self.network,
+            optimiser=self.optimiser,
+            schedule=schedule,
+            loaders=loaders,
+            teacher=self.teacher,
+            consistency=recipe.teacher.consistency,
+            clip_norm=recipe.optimiser.clip_norm,
+            train_handlers=[*handlers, *extra, progress, self.checkpoints],
+        )
+        if self.resume:
+            trainer.start_at(state.restore(self.checkpoint_path))
+            say(f"resumed at step {trainer.state.iteration} of {schedule.total_steps}")
+        return trainer
+
+    def _tracker(self) -> MLflowTracker:
+        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+        return MLflowTracker(
+            database=self.tracking_database,
+            experiment="fx_monai",
+            run_name=f"{self.recipe.name}-seed{self.recipe.seed}-{stamp}-{uuid.uuid4().hex[:4]}",
+            parameters=self.recipe.model_dump(mode="json"),
+            tags={"fx_monai.version": __version__, "recipe": self.recipe.name},
+            history=self.history,
+        )
+
+    def _identity(self, schedule: Schedule) -> dict[str, Any]:
+        """Return what must not change between a run and its resumption; the numbers of images stand for the data."""
+        return {
+            "recipe": json.loads(self.recipe.model_dump_json(exclude={"description", "evaluation", "checkpoint"})),
+            "classes": {str(task): list(spec.classes) for task, spec in self.experiment.specs.items()},
+            "steps per cycle": schedule.steps_per_cycle,
+            "number of cycles": schedule.cycles,
+        }
+
+    def _keep(self, model: str, cycle: int, mean: float) -> None:
+        card = ModelCard(
+            fx_monai_version=__version__,
+            recipe=self.recipe.name,
+            seed=self.recipe.seed,
+            model=model,
+            cycle=cycle,
+            validation_mean=mean,
+            note=PHANTOM_NOTE if self.recipe.demo_cohort else "",
+        )
+        write_weights(self.networks()[model], card, self.weights_path)
+
+    def finish(self) -> Path:
+        """Evaluate the selected weights on the test split, write tables and overlays, close the MLflow run."""
+        if self.checkpoints.stopped:
+            say(f"stopped; go on with --resume (checkpoint: {self.checkpoint_path})")
+            return self.output_dir
+        folder = write_results(self)
+        if self.tracker is not None:
+            self.tracker.finish()
+        return folder
+
+
+def run_training(
+    recipe: str,
+    *,
+    data_root: str,
+    output_dir: str,
+    device: str = "",
+    overrides: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Train, select on validation, evaluate on test; the verb ``fx-monai train``."""
+    session = TrainingSession(
+        recipe,
+        data_root=data_root,
+        output_dir=output_dir,
+        device=device,
+        overrides=overrides,
+        resume=resume,
+    )
+    if dry_run:
+        _describe(session)
+        return
+    session.trainer().run()
+    session.finish()
+
+
+def choose_device(name: str | torch.device) -> torch.device:
+    """Return the device by name; "" = the first GPU, else the CPU.
+
+    Raises:
+        ConfigError: no such device on this machine.
+    """
+    if name == "":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            where="device",
+            problem=f"'{name}' can't be used ({str(error).splitlines()[0]})",
+            expected="cpu, cuda or cuda:N of a GPU that is there",
+            remedy="Leave --device out to let the program choose",
+        ) from error
+    return device
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every generator that libraries may use."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def prepare_data_root(recipe: Recipe, data_root: str | Path) -> Path:
+    """Return the data root; for a recipe on phantoms, write the demo cohort when it isn't there."""
+    if not str(data_root):
+        raise ConfigError(
+            where="data root",
+            problem="it is not given",
+            expected=f"the folder that holds {', '.join(s.root for s in recipe.datasets.values())}",
+            remedy="Give it with --data-root or the variable FX_MONAI_DATA_ROOT",
+        )
+    root = Path(data_root)
+    if recipe.demo_cohort and not root.exists():
+        from fx_monai.demo.cohort import write_demo_cohort
+        from fx_monai.progress import progress_bar
+
+        workers = os.cpu_count() or 1
+        write_demo_cohort(
+            root, num_images=recipe.demo_cohort, seed=0, workers=workers, progress=progress_bar("demo cohort")
+        )
+    return root
+
+
+def _check_output(checkpoint: Path, resume: bool) -> None:
+    if resume and not checkpoint.is_file():
+        raise CheckpointError(
+            where=str(checkpoint),
+            problem="there is no checkpoint to resume",
+            expected="the output folder of a run that was started before",
+            remedy="Leave out --resume, or name the folder with --out",
+        )
+    if not resume and checkpoint.is_file():
+        raise CheckpointError(
+            where=str(checkpoint.parent),
+            problem="the output folder already holds a run",
+            expected="a new folder, or --resume to go on with that run",
+            remedy="Name another folder with --out, or delete this one",
+        )
+
+
+def _evaluate(validator: MatrixEvaluator) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    validator.run()
+    return validator.rows, validator.means
+
+
+def _describe(session: TrainingSession) -> None:
+    schedule = session.schedule()
+    say(f"{len(schedule.phases)} phases, {schedule.steps_per_cycle} steps a cycle, {schedule.total_steps} in all")
+    for phase in schedule.phases:
+        say(f"  {phase.task!s:44s}{phase.mode.value:8s}{phase.num_batches:5d} batches")
+    for name, module in session.network.module_groups().items():
+        say(f"  {name:44s}{sum(p.numel() for p in module.parameters()) / 1e6:8.2f} M parameters")
+    total = sum(p.numel() for p in session.network.parameters())
+    say(f"{total / 1e6:.2f} M parameters; {math.ceil(16 * total / 1e6)} MB for weights, gradients and optimiser")

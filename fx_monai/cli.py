@@ -1,0 +1,408 @@
+"""The command line ``fx-monai``.
+
+Each verb is a function whose parameters are the flags. A thin layer checks the words before anything is imported
+or run: unknown verbs and flags are refused with the closest known one, values stay strings unless the parameter
+says otherwise. python-fire then calls the function.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fx_monai import __version__
+from fx_monai.errors import ConfigError, FxError, did_you_mean
+
+DATA_ROOT = "FX_MONAI_DATA_ROOT"
+
+
+def demo(out: str, *, images: int = 600, seed: int = 0, workers: int = 2) -> None:
+    """Write the demo cohort: generated radiograph-like phantoms in the native formats of five datasets.
+
+    Example: fx-monai demo runs/demo-cohort
+
+    Args:
+        out: folder to write.
+        images: number of images.
+        seed: same seed, same files.
+        workers: processes.
+    """
+    from fx_monai.demo.cohort import write_demo_cohort
+
+    bar = _bar("demo cohort")
+    summary = write_demo_cohort(Path(out), num_images=images, seed=seed, workers=workers, progress=bar)
+    _say(f"{summary}")
+
+
+def datasets(*, as_json: bool = False) -> None:
+    """List the supported datasets with their tasks, licence and where to get them.
+
+    Example: fx-monai datasets
+
+    Args:
+        as_json: print JSON instead of a table.
+    """
+    from fx_monai.data.catalog import CATALOG
+
+    rows = [
+        {"name": s.name, "tasks": [k.value for k in s.kinds], "title": s.title, "licence": s.licence, "url": s.url}
+        for s in CATALOG.values()
+    ]
+    if as_json:
+        _say(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        _say(f"{row['name']:26s}{', '.join(row['tasks']):46s}{row['title']}")
+        _say(f"{'':26s}{row['licence']}  {row['url']}")
+
+
+def index(name: str, root: str, out: str, *, allow_missing_images: bool = False, options: str = "") -> None:
+    """Read a native dataset tree and write its manifest.
+
+    Example: fx-monai index nih_chestxray14 /data/nih nih.parquet
+
+    Args:
+        name: dataset, see `fx-monai datasets`.
+        root: folder of the native tree, as downloaded.
+        out: manifest file to write (.parquet).
+        allow_missing_images: leave out images that are named but not there, instead of refusing.
+        options: options of the reader, key=value, separated by commas.
+    """
+    from fx_monai.data.index import index_dataset
+
+    manifest = index_dataset(
+        name, Path(root), allow_missing_images=allow_missing_images, options=_pairs(options, "--options")
+    )
+    manifest.write(Path(out))
+    boxes = sum(len(row) for row in manifest.column("boxes"))
+    masks = sum(len(row) for row in manifest.column("masks"))
+    _say(f"{out}: {len(manifest)} images, {boxes} boxes, {masks} masks")
+    for note in manifest.notes:
+        _say(f"note: {note}")
+
+
+def train(
+    recipe: str,
+    *,
+    data_root: str = "",
+    out: str = "",
+    resume: bool = False,
+    dry_run: bool = False,
+    seed: int | None = None,
+    device: str = "",
+    set: str = "",
+) -> None:
+    """Train a recipe, evaluate it on the test split, print the result table.
+
+    Example: fx-monai train demo --data-root runs/demo-cohort --out runs/demo
+
+    Args:
+        recipe: name of a shipped recipe, or a YAML file.
+        data_root: folder that the datasets' roots are relative to; default: the variable FX_MONAI_DATA_ROOT.
+        out: folder for checkpoint, weights, tables and figures; default: runs/<recipe>.
+        resume: go on with the run in `out`.
+        dry_run: show phases, parameters and steps; train nothing.
+        seed: replaces the recipe's seed.
+        device: e.g. cpu or cuda:0; default: the first GPU, else the CPU.
+        set: other values of the recipe, key=value, separated by commas (schedule.cycles=2).
+    """
+    from fx_monai.apps.training import run_training
+
+    overrides: dict[str, Any] = dict(_values(set))
+    if seed is not None:
+        overrides["seed"] = seed
+    run_training(
+        recipe,
+        data_root=data_root or os.environ.get(DATA_ROOT, ""),
+        output_dir=out or f"runs/{Path(recipe).stem}",
+        device=device,
+        overrides=overrides,
+        resume=resume,
+        dry_run=dry_run,
+    )
+
+
+def evaluate(
+    weights: str,
+    recipe: str,
+    *,
+    data_root: str = "",
+    out: str = "",
+    split: str = "test",
+    device: str = "",
+    set: str = "",
+) -> None:
+    """Evaluate weights on a split of a recipe's datasets and print the table.
+
+    Example: fx-monai evaluate runs/demo/model.pt demo --data-root runs/demo-cohort
+
+    Args:
+        weights: model.pt of a run.
+        recipe: name of a shipped recipe, or a YAML file.
+        data_root: folder that the datasets' roots are relative to; default: the variable FX_MONAI_DATA_ROOT.
+        out: folder for the table; default: only print.
+        split: train, val or test.
+        device: e.g. cpu or cuda:0; default: the first GPU, else the CPU.
+        set: other values of the recipe, key=value, separated by commas.
+    """
+    from fx_monai.apps.evaluation import evaluate_weights
+
+    evaluate_weights(
+        Path(weights),
+        recipe,
+        data_root=data_root or os.environ.get(DATA_ROOT, ""),
+        output_dir=out,
+        split=split,
+        device=device,
+        overrides=_values(set),
+    )
+
+
+def predict(weights: str, *inputs: str, out: str = "predictions", device: str = "", threshold: float = 0.3) -> int:
+    """Write findings (JSON), masks (PNG) and an overlay for images: PNG, JPEG or DICOM, files or folders.
+
+    Example: fx-monai predict runs/demo/model.pt image.dcm --out predictions
+
+    Args:
+        weights: model.pt of a run.
+        inputs: files or folders.
+        out: folder to write.
+        device: e.g. cpu or cuda:0; default: the first GPU, else the CPU.
+        threshold: least score of a box that is drawn and listed.
+    """
+    from fx_monai.apps.prediction import predict_files
+
+    if not inputs:
+        raise ConfigError(
+            where="fx-monai predict",
+            problem="no image is named",
+            expected="files or folders after the weights",
+            remedy="Add the path of a PNG, JPEG or DICOM file",
+        )
+    summary = predict_files(
+        Path(weights), [Path(name) for name in inputs], output_dir=Path(out), device=device, threshold=threshold
+    )
+    for line in summary.lines():
+        _say(line)
+    return 1 if summary.failed else 0
+
+
+VERBS: dict[str, Callable[..., Any]] = {
+    verb.__name__: verb for verb in (demo, datasets, index, train, evaluate, predict)
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code: 0 all done, 1 a user's error, 2 an internal one."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except FxError as error:
+        sys.stderr.write(f"fx-monai: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("fx-monai: interrupted\n")
+        return 1
+    except BrokenPipeError:
+        return 0
+    except Exception as error:
+        if os.environ.get("FX_MONAI_DEBUG"):
+            raise
+        sys.stderr.write(
+            f"fx-monai: internal error, {type(error).__name__}: {error}\n"
+            "Run again with FX_MONAI_DEBUG=1 for the traceback and report it.\n"
+        )
+        return 2
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        _say(_overview())
+        return 0
+    if words[0] in ("--version", "version"):
+        _say(__version__)
+        return 0
+    name = words[0].replace("_", "-")
+    if name not in VERBS:
+        raise ConfigError(
+            where="fx-monai",
+            problem=f"unknown command '{words[0]}'. {did_you_mean(name, VERBS)}".rstrip(),
+            expected=f"one of {', '.join(VERBS)}",
+            remedy="See `fx-monai --help`",
+        )
+    verb = VERBS[name]
+    if any(word in ("-h", "--help") for word in words[1:]):
+        _say(_help(name, verb))
+        return 0
+    return _call(name, verb, words[1:])
+
+
+def _call(name: str, verb: Callable[..., Any], words: list[str]) -> int:
+    """Check the words against the verb's parameters, then let python-fire call it."""
+    import fire
+    from fire.decorators import SetParseFns
+
+    positional, flags = _sort_words(name, verb, words)
+    parameters = inspect.signature(verb).parameters
+    result: list[Any] = []
+
+    def call(*args: str, **kwargs: str) -> None:
+        # errors must reach main() instead of fire's own report
+        result.append((args, kwargs))
+
+    parse = SetParseFns(default=str, **dict.fromkeys(flags, str))
+    fire.Fire(parse(call), command=[*positional, *(f"--{key}={value}" for key, value in flags.items())], name=name)
+    args, kwargs = result[0]
+    converted = {key: _convert(name, key, value, parameters[key].annotation) for key, value in kwargs.items()}
+    code = verb(*args, **converted)
+    return int(code or 0)
+
+
+def _sort_words(name: str, verb: Callable[..., Any], words: list[str]) -> tuple[list[str], dict[str, str]]:
+    parameters = inspect.signature(verb).parameters
+    named = {key: p for key, p in parameters.items() if p.kind is not inspect.Parameter.VAR_POSITIONAL}
+    positional: list[str] = []
+    flags: dict[str, str] = {}
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("--") or word == "--":
+            positional.append(word)
+            continue
+        key, equals, value = word[2:].partition("=")
+        key = key.replace("-", "_")
+        if key == "json":
+            key = "as_json"
+        if key not in named:
+            known = [k.replace("_", "-") for k in named]
+            hint = did_you_mean(key.replace("_", "-"), known)
+            raise ConfigError(
+                where=f"fx-monai {name}",
+                problem=f"unknown flag '{word.partition('=')[0]}'. {hint}".rstrip(),
+                expected="one of " + ", ".join(f"--{k}" for k in known),
+                remedy=f"See `fx-monai {name} --help`",
+            )
+        if not equals:
+            if named[key].annotation == "bool":
+                value = "true"
+            else:
+                value = next(rest, "")
+                if not value or value.startswith("--"):
+                    raise ConfigError(
+                        where=f"fx-monai {name}",
+                        problem=f"the flag '{word}' has no value",
+                        expected=f"{word} VALUE",
+                        remedy="Give the value",
+                    )
+        flags[key] = value
+    _check_positional(name, named, positional, flags, parameters)
+    return positional, flags
+
+
+def _check_positional(
+    name: str,
+    named: dict[str, inspect.Parameter],
+    positional: list[str],
+    flags: dict[str, str],
+    parameters: Any,
+) -> None:
+    places = [key for key, p in named.items() if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    open_ended = any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters.values())
+    missing = [key for key in places[len(positional) :] if key not in flags]
+    if missing:
+        raise ConfigError(
+            where=f"fx-monai {name}",
+            problem=f"{missing[0].upper()} is missing",
+            expected=_usage(name, VERBS[name]),
+            remedy=f"See `fx-monai {name} --help`",
+        )
+    if len(positional) > len(places) and not open_ended:
+        raise ConfigError(
+            where=f"fx-monai {name}",
+            problem=f"'{positional[len(places)]}' is one word too many",
+            expected=_usage(name, VERBS[name]),
+            remedy="Remove it, or write it as the value of a flag",
+        )
+
+
+def _convert(name: str, key: str, value: str, annotation: str) -> Any:
+    try:
+        if annotation == "bool":
+            return {"true": True, "false": False}[value.lower()]
+        if annotation.startswith("int"):
+            return int(value)
+        if annotation == "float":
+            return float(value)
+    except (ValueError, KeyError):
+        raise ConfigError(
+            where=f"fx-monai {name}",
+            problem=f"--{key.replace('_', '-')} is '{value}'",
+            expected={"bool": "true or false", "float": "a number"}.get(annotation, "a whole number"),
+            remedy="Correct the value",
+        ) from None
+    return value
+
+
+def _pairs(text: str, where: str) -> dict[str, str]:
+    pairs = {}
+    for item in filter(None, text.split(",")):
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise ConfigError(
+                where=where, problem=f"'{item}' has no '='", expected="key=value, separated by commas", remedy="Add it"
+            )
+        pairs[key.strip()] = value.strip()
+    return pairs
+
+
+def _values(text: str) -> dict[str, Any]:
+    import yaml
+
+    return {key: yaml.safe_load(value) for key, value in _pairs(text, "--set").items()}
+
+
+def _usage(name: str, verb: Callable[..., Any]) -> str:
+    words = []
+    for key, parameter in inspect.signature(verb).parameters.items():
+        if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
+            words.append(key.upper())
+        elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            words.append(f"{key.upper()}...")
+    return f"fx-monai {name} {' '.join(words)} [FLAGS]".replace("  ", " ")
+
+
+def _overview() -> str:
+    lines = [f"fx-monai {__version__}: chest X-ray models trained on every annotation there is", "", "Commands:"]
+    lines += [f"  {name:10s} {(inspect.getdoc(verb) or '').splitlines()[0]}" for name, verb in VERBS.items()]
+    return "\n".join([*lines, "", "`fx-monai COMMAND --help` explains a command. Research use only."])
+
+
+def _help(name: str, verb: Callable[..., Any]) -> str:
+    text, _, arguments = (inspect.getdoc(verb) or "").partition("Args:")
+    lines = [f"usage: {_usage(name, verb)}", "", text.strip(), ""]
+    parameters = inspect.signature(verb).parameters
+    for line in arguments.strip().splitlines():
+        key, _, description = line.strip().partition(":")
+        parameter = parameters[key]
+        flag = key.upper() if parameter.kind is not inspect.Parameter.KEYWORD_ONLY else f"--{key.replace('_', '-')}"
+        flag = "--json" if key == "as_json" else flag
+        lines.append(f"  {flag:24s}{description.strip()}")
+    return "\n".join(lines)
+
+
+def _bar(title: str) -> Callable[[int, int], None]:
+    from fx_monai.progress import progress_bar
+
+    return progress_bar(title)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

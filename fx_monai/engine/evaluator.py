@@ -1,0 +1,129 @@
+"""The evaluator: every task of a split, for the student and for the teacher's trunk with the student's heads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.engines.workflow import Workflow
+
+from fx_monai.data.dataset import TaskDataset, to_device
+from fx_monai.data.loader import evaluation_batches
+from fx_monai.keys import IMAGE
+from fx_monai.metrics.scores import TaskScorer, primary_metric
+from fx_monai.models.foundation_x import FoundationX
+from fx_monai.types import Task
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TaskBatch:
+    """An evaluation batch and the task it belongs to."""
+
+    task: Task
+    batch: dict[str, Any]
+
+
+class _TaskBatches:
+    """All batches of all tasks, task after task."""
+
+    def __init__(self, datasets: Mapping[Task, TaskDataset], batch_size: int) -> None:
+        self.datasets = datasets
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return sum(-(-len(dataset) // self.batch_size) for dataset in self.datasets.values())
+
+    def __iter__(self) -> Iterator[TaskBatch]:
+        for task, dataset in self.datasets.items():
+            for batch in evaluation_batches(dataset, self.batch_size):
+                yield TaskBatch(task, batch)
+
+
+class MatrixEvaluator(Workflow):
+    """Scores dataset x task x {student, teacher} on one split.
+
+    After :meth:`run`, ``rows`` holds one dict per score (dataset, kind, split, model, metric, value, images) and
+    ``state.metrics`` the same values by name; ``means`` holds the mean primary metric per model (AUC, AP@0.4, Dice on
+    positive images; undefined ones left out).
+
+    Args:
+        device: where to run.
+        datasets: un-augmented samples per task; tasks without samples are left out.
+        networks: what to score by name, e.g. ``{"student": ..., "teacher": ...}``.
+        split: name of the split, part of every row.
+        batch_size: images per forward pass.
+        val_handlers: Ignite or MONAI handlers.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: torch.device | str,
+        datasets: Mapping[Task, TaskDataset],
+        networks: Mapping[str, FoundationX],
+        split: str,
+        batch_size: int = 32,
+        val_handlers: Sequence[Any] | None = None,
+    ) -> None:
+        self.datasets = {task: dataset for task, dataset in datasets.items() if len(dataset)}
+        self.networks = networks
+        self.split = split
+        self.rows: list[Row] = []
+        self.means: dict[str, float] = {}
+        super().__init__(device, 1, _TaskBatches(self.datasets, batch_size), decollate=False)
+        self.add_event_handler(Events.STARTED, self._begin)
+        self.add_event_handler(Events.COMPLETED, self._finish)
+        self._register_handlers(list(val_handlers or ()))
+
+    def run(self) -> None:
+        """Evaluate; may be called again after the networks have changed."""
+        self.state.iteration = self.state.epoch = 0
+        if self.datasets:
+            super().run()
+
+    def _begin(self) -> None:
+        self.scorers = {
+            (task, model): TaskScorer(dataset.spec)
+            for task, dataset in self.datasets.items()
+            for model in self.networks
+        }
+        self._training = {model: network.training for model, network in self.networks.items()}
+        for network in self.networks.values():
+            network.eval()
+
+    @torch.inference_mode()
+    def _iteration(self, engine: Engine, item: TaskBatch) -> dict[str, Any]:
+        batch = to_device(item.batch, self.state.device)
+        for model, network in self.networks.items():
+            output = network.predict_tasks(batch[IMAGE], [item.task])[item.task]
+            self.scorers[item.task, model].add(output, batch)
+        return {}
+
+    def _finish(self) -> None:
+        self.rows, primary = [], {model: [] for model in self.networks}  # type: ignore[var-annotated]
+        for (task, model), scorer in self.scorers.items():
+            scores = scorer.scores()
+            for metric, value in scores.items():
+                self.rows.append(
+                    {
+                        "dataset": task.dataset,
+                        "kind": task.kind.value,
+                        "split": self.split,
+                        "model": model,
+                        "metric": metric,
+                        "value": value,
+                        "images": scorer.num_images,
+                    }
+                )
+            value = scores[primary_metric(task.kind)]
+            if value == value:
+                primary[model].append(value)
+        self.means = {model: sum(values) / len(values) for model, values in primary.items() if values}
+        self.state.metrics = {f"{r['dataset']}/{r['kind']}/{r['metric']}/{r['model']}": r["value"] for r in self.rows}
+        for model, network in self.networks.items():
+            network.train(self._training[model])

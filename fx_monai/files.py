@@ -1,0 +1,48 @@
+"""Files of tensors: written whole or not at all, read without running code."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fx_monai.errors import CheckpointError
+
+
+def save_atomically(state: object, path: Path) -> None:
+    """Write a file whole or not at all: temporary file, fsync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def load_weights_only(path: Path) -> Any:
+    """Read a file of tensors and plain values; code inside a pickle is refused.
+
+    Raises:
+        CheckpointError: missing, truncated, or holding anything but tensors and plain values.
+    """
+    if not path.is_file():
+        raise CheckpointError(
+            where=str(path),
+            problem="there is no such file",
+            expected="weights or a checkpoint of fx_monai",
+            remedy="Train with `fx-monai train demo`, or give the path of existing weights",
+        )
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile, OSError) as error:
+        raise CheckpointError(
+            where=str(path),
+            problem=f"the file can't be read as weights ({type(error).__name__})",
+            expected="a whole file of tensors and plain values, written by fx_monai",
+            remedy="Take the previous checkpoint, or convert foreign weights first",
+        ) from error

@@ -1,0 +1,128 @@
+"""Sizes of the network, checked when they are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from fx_monai.errors import ConfigError
+
+_STRICT: dict[str, Any] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """The backbone, any timm model that gives features at strides 4, 8, 16 and 32.
+
+    Args:
+        name: timm's name.
+        pretrained: ``auto`` (ImageNet weights of the CPU backbone from an installed package), ``none`` (random), or the
+            path of a ``state_dict`` of the timm model.
+        drop_path: stochastic depth rate.
+        stage_norm: LayerNorm on every feature map, as Swin needs it; off for networks that end in their own norm.
+        train_norm_statistics: let BatchNorm of the backbone collect running statistics. Off by default, because small
+            batches of ever-changing datasets make them drift away from every single dataset.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    name: str = "tf_efficientnet_lite0"
+    pretrained: str = "auto"
+    drop_path: float = 0.0
+    stage_norm: bool = False
+    train_norm_statistics: bool = False
+
+
+@dataclass(frozen=True)
+class LocalizationConfig:
+    """The localization branch of size ``light`` (after RT-DETR, arXiv 2304.08069).
+
+    Args:
+        width: channels of memory and queries.
+        num_queries: boxes per image; at most the number of memory tokens.
+        decoder_layers: refinement steps.
+        heads: attention heads; must divide ``width``.
+        points: sampling points per head and level.
+        feedforward: hidden width of the feed-forward layers.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    width: int = 128
+    num_queries: int = 100
+    decoder_layers: int = 3
+    heads: int = 8
+    points: int = 4
+    feedforward: int = 256
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that can't be built."""
+        _positive("localization", self, ("width", "num_queries", "decoder_layers", "heads", "points", "feedforward"))
+        if self.width % self.heads or self.width % 8:
+            raise ConfigError(
+                where="model.localization.width",
+                problem=f"{self.width} with {self.heads} heads",
+                expected="a multiple of the number of heads and of 8",
+                remedy="Change width or heads",
+            )
+
+
+@dataclass(frozen=True)
+class SegmentationConfig:
+    """The segmentation branch.
+
+    Args:
+        width: channels of the fused feature.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    width: int = 64
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that can't be built."""
+        _positive("segmentation", self, ("width",))
+        if self.width % 8:
+            raise ConfigError(
+                where="model.segmentation.width",
+                problem=f"{self.width}",
+                expected="a multiple of 8",
+                remedy="Change the width",
+            )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The whole network.
+
+    Args:
+        image_size: side of the square input in pixels, a multiple of 32.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    localization: LocalizationConfig = field(default_factory=LocalizationConfig)
+    segmentation: SegmentationConfig = field(default_factory=SegmentationConfig)
+    image_size: int = 224
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that can't be built."""
+        if self.image_size < 64 or self.image_size % 32:
+            raise ConfigError(
+                where="model.image_size",
+                problem=f"{self.image_size}",
+                expected="a multiple of 32, at least 64",
+                remedy="Take for example 224",
+            )
+
+
+def _positive(section: str, config: object, names: tuple[str, ...]) -> None:
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ConfigError(
+                where=f"model.{section}.{name}",
+                problem=f"{getattr(config, name)}",
+                expected="at least 1",
+                remedy="Correct the value",
+            )
