@@ -59,6 +59,19 @@ def relative_rle_to_coco(text: str, *, height: int, width: int, where: str) -> C
     return _from_uncompressed(counts, height, width, where)
 
 
+def uncompressed_to_coco(rle: CocoRLE, *, where: str) -> CocoRLE:
+    """Convert COCO uncompressed RLE (``counts`` is a list that starts with background) to compressed.
+
+    Raises:
+        DataError: the counts don't add up to the size.
+    """
+    height, width = rle["size"]
+    if sum(rle["counts"]) != height * width or min(rle["counts"], default=0) < 0:
+        raise _bad_rle(where, f"counts add up to {sum(rle['counts'])}", f"{width} x {height} = {width * height} pixels")
+    compressed = coco_mask.frPyObjects(cast(Any, rle), height, width)
+    return {"size": [height, width], "counts": compressed["counts"].decode("ascii")}
+
+
 def absolute_rle_to_coco(text: str, *, height: int, width: int, where: str) -> CocoRLE:
     """Convert the CheXmask dialect to COCO RLE: pairs ``start length``, start 1-based, scanned row by row.
 

@@ -1,1 +1,4 @@
-"""One short file per dataset: native tree to records."""
+"""One short file per dataset: native tree to records.
+
+A reader is a module with ``read(root, *, options) -> ReadResult``.
+"""

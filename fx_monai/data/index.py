@@ -1,0 +1,68 @@
+"""Indexing: a native dataset tree becomes a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+
+from fx_monai.data.catalog import find_dataset
+from fx_monai.data.manifest import Manifest
+from fx_monai.data.readers.result import ReadResult
+from fx_monai.errors import ConfigError, DataError, did_you_mean
+
+
+def index_dataset(
+    name: str, root: Path, *, allow_missing_images: bool = False, options: Mapping[str, str] | None = None
+) -> Manifest:
+    """Read a native tree; nothing about labels or resolutions is decided.
+
+    Args:
+        name: see ``fx-monai datasets``.
+        root: folder as downloaded.
+        allow_missing_images: leave out images that are annotated but not there (they are counted in the notes).
+        options: options of the reader, see its module.
+
+    Raises:
+        ConfigError: unknown dataset or option.
+        DataError: a folder, file, column or image is missing, or an annotation breaks the format.
+    """
+    spec = find_dataset(name)
+    if not root.is_dir():
+        raise DataError(
+            where=f"{name}, root",
+            problem=f"'{root}' is not a folder",
+            expected=f"the folder of {spec.title} as downloaded",
+            remedy="Correct the path",
+        )
+    module = import_module(f"fx_monai.data.readers.{spec.reader}")
+    merged = {**dict(spec.options), **(options or {})}
+    for key in merged:
+        if key not in module.OPTIONS:
+            raise ConfigError(
+                where=f"{name}, reader options",
+                problem=f"there is no option '{key}'. {did_you_mean(key, module.OPTIONS)}".rstrip(),
+                expected=", ".join(module.OPTIONS) or "no options",
+                remedy="Correct the name",
+            )
+    result: ReadResult = module.read(root, name=name, options=merged)
+    notes = list(result.notes)
+    if result.missing:
+        shown = ", ".join(sorted(result.missing)[:5])
+        if not allow_missing_images:
+            raise DataError(
+                where=f"{name}, {root}",
+                problem=f"{len(result.missing)} annotated images are not there ({shown}{', ...' if len(result.missing) > 5 else ''})",
+                expected="every annotated image below the root",
+                remedy="Complete the download, or leave them out with --allow-missing-images",
+            )
+        notes.append(f"{name}: {len(result.missing)} annotated images are not there and were left out ({shown}, ...)")
+    if not result.records:
+        raise DataError(
+            where=f"{name}, {root}",
+            problem="no image was found",
+            expected="the images beside the annotation files",
+            remedy="Give the folder as it was downloaded and unpacked",
+        )
+    records = sorted(result.records, key=lambda record: record.image_id)
+    return Manifest.from_records(records, dataset=name, classes=result.classes or spec.classes, root=root, notes=notes)

@@ -1,0 +1,30 @@
+"""What a DICOM header tells about patient and acquisition, in the manifest's coding."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from fx_monai.data.pixels import header_spacing_mm, read_header
+from fx_monai.data.readers.tables import age_years, sex, spacing, view
+
+
+def patient_tags(path: Path, *, frame_width: int) -> dict[str, Any]:
+    """Return view, sex, age and pixel spacing (of the annotation frame) from a header.
+
+    Args:
+        path: DICOM file.
+        frame_width: of the annotation frame in pixels; the file may be a scaled copy.
+    """
+    header = read_header(path)
+    shown = str(header.get("ViewPosition", "")) or str(header.get("SeriesDescription", "")).removeprefix("view: ")
+    found = header_spacing_mm(header)
+    scale = int(header.Columns) / frame_width
+    return {
+        "view": view(shown),
+        "sex": sex(str(header.get("PatientSex", ""))),
+        "age_years": age_years(str(header.get("PatientAge", ""))),
+        "spacing_mm_x": spacing(found[0] * scale) if found else math.nan,
+        "spacing_mm_y": spacing(found[1] * scale) if found else math.nan,
+    }

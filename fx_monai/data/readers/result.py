@@ -1,0 +1,24 @@
+"""What a reader returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fx_monai.data.manifest import Classes, Record
+
+
+@dataclass
+class ReadResult:
+    """Records of a native tree.
+
+    Args:
+        records: one per image that is there.
+        classes: class names, when they stand in the files; None = those of the catalogue.
+        missing: names of images that are annotated but not there.
+        notes: what was left out or looked odd, one sentence each.
+    """
+
+    records: list[Record]
+    classes: Classes | None = None
+    missing: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
