@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import pickle
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
@@ -46,3 +48,13 @@ def load_weights_only(path: Path) -> Any:
             expected="a whole file of tensors and plain values, written by fx_monai",
             remedy="Take the previous checkpoint, or convert foreign weights first",
         ) from error
+
+
+@contextmanager
+def write_text(path: Path) -> Iterator[TextIO]:
+    """Open a text file that appears under its name only when the block has ended without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        yield file
+    os.replace(temporary, path)

@@ -58,13 +58,13 @@ class SplitSection(Section):
         folds, fold: with ``folds`` > 0, cross-validation: part ``fold`` of ``folds`` is the test set.
     """
 
-    train: float = Field(0.7, gt=0, lt=1)
-    val: float = Field(0.1, gt=0, lt=1)
-    test: float = Field(0.2, gt=0, lt=1)
+    train: float = Field(default=0.7, gt=0, lt=1)
+    val: float = Field(default=0.1, gt=0, lt=1)
+    test: float = Field(default=0.2, gt=0, lt=1)
     seed: int = 0
     use_official: bool = True
-    folds: int = Field(0, ge=0)
-    fold: int = Field(0, ge=0)
+    folds: int = Field(default=0, ge=0)
+    fold: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _check(self) -> SplitSection:
@@ -91,7 +91,7 @@ class DataSection(Section):
     uncertain: Literal["ignore", "zeros", "ones", "smooth"] = "ignore"
     positive_fraction: dict[Kind, float] = {}
     skip_unreadable: bool = False
-    num_workers: int = Field(0, ge=0)
+    num_workers: int = Field(default=0, ge=0)
 
 
 class ScheduleSection(Section):
@@ -107,9 +107,9 @@ class ScheduleSection(Section):
 
     cycles: int = Field(ge=1)
     batch_size: int = Field(ge=1)
-    lock_fraction: float = Field(0.5, ge=0, le=1)
+    lock_fraction: float = Field(default=0.5, ge=0, le=1)
     lock_classification: bool = False
-    max_batches: int | None = Field(None, ge=1)
+    max_batches: int | None = Field(default=None, ge=1)
 
 
 class TeacherSection(Section):
@@ -121,9 +121,9 @@ class TeacherSection(Section):
         consistency: weight c in ``(1 - c) task loss + c consistency loss``; 0 = no consistency loss.
     """
 
-    ema_momentum: float = Field(0.8, ge=0, le=1)
+    ema_momentum: float = Field(default=0.8, ge=0, le=1)
     update: Literal["iteration", "phase", "task", "cycle"] = "phase"
-    consistency: float = Field(0.5, ge=0, lt=1)
+    consistency: float = Field(default=0.5, ge=0, lt=1)
 
 
 class OptimiserSection(Section):
@@ -139,13 +139,13 @@ class OptimiserSection(Section):
         clip_norm: gradient norm limit over the parameters that are active in the phase.
     """
 
-    backbone: float = Field(2e-4, ge=0)
-    trunk: float = Field(5e-4, ge=0)
-    heads: float = Field(1e-3, ge=0)
-    weight_decay: float = Field(1e-2, ge=0)
-    warmup_steps: int = Field(50, ge=0)
-    final_fraction: float = Field(0.01, ge=0, le=1)
-    clip_norm: float = Field(1.0, gt=0)
+    backbone: float = Field(default=2e-4, ge=0)
+    trunk: float = Field(default=5e-4, ge=0)
+    heads: float = Field(default=1e-3, ge=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    warmup_steps: int = Field(default=50, ge=0)
+    final_fraction: float = Field(default=0.01, ge=0, le=1)
+    clip_norm: float = Field(default=1.0, gt=0)
 
 
 class EvaluationSection(Section):
@@ -156,14 +156,14 @@ class EvaluationSection(Section):
         batch_size: images per forward pass.
     """
 
-    every_cycles: int = Field(1, ge=1)
-    batch_size: int = Field(32, ge=1)
+    every_cycles: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=32, ge=1)
 
 
 class CheckpointSection(Section):
     """When the state is saved: after every cycle, and at the end of a phase when ``every_seconds`` have passed."""
 
-    every_seconds: float = Field(60.0, ge=0)
+    every_seconds: float = Field(default=60.0, ge=0)
 
 
 class Recipe(Section):
@@ -180,7 +180,7 @@ class Recipe(Section):
     name: str
     description: str = ""
     seed: int = 0
-    demo_cohort: int | None = Field(None, ge=50)
+    demo_cohort: int | None = Field(default=None, ge=50)
     datasets: dict[str, DatasetSection] = Field(min_length=1)
     data: DataSection = DataSection()
     augmentation: Augmentation = Augmentation()

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from monai.data import Dataset
 
-from fx_monai.apps.training import TrainingSession, choose_device
+from fx_monai.apps.devices import choose_device
+from fx_monai.apps.training import TrainingSession
 from fx_monai.errors import ConfigError, did_you_mean
 
 _RUN_FLAGS = {

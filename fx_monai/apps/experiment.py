@@ -72,6 +72,7 @@ class Experiment:
             augmentation=self.recipe.augmentation if augmented else None,
             seed=self.recipe.seed,
             uncertain=data.uncertain,
+            laterality=find_dataset(task.dataset).laterality,
         )
 
     def loaders(self, records: Sequence[Mapping[str, str | int]]) -> dict[Task, TaskLoader]:
@@ -209,8 +210,3 @@ def _store(manifest: Manifest, recipe: Recipe, cache_dir: Path | None, progress:
         skip_unreadable=recipe.data.skip_unreadable,
         progress=progress_bar(f"decoding {manifest.dataset}") if progress else None,
     )
-
-
-def laterality(dataset: str) -> tuple[tuple[str, str], ...]:
-    """Return the pairs of classes that a mirror image swaps."""
-    return find_dataset(dataset).laterality

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import random
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
@@ -13,10 +12,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from fx_monai import __version__
+from fx_monai.apps.devices import choose_device, seed_everything
 from fx_monai.apps.experiment import Experiment, open_experiment
 from fx_monai.apps.results import write_results
 from fx_monai.engine.checkpoint import RunState
@@ -268,34 +267,6 @@ def run_training(
         return
     session.trainer().run()
     session.finish()
-
-
-def choose_device(name: str | torch.device) -> torch.device:
-    """Return the device by name; "" = the first GPU, else the CPU.
-
-    Raises:
-        ConfigError: no such device on this machine.
-    """
-    if name == "":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            where="device",
-            problem=f"'{name}' can't be used ({str(error).splitlines()[0]})",
-            expected="cpu, cuda or cuda:N of a GPU that is there",
-            remedy="Leave --device out to let the program choose",
-        ) from error
-    return device
-
-
-def seed_everything(seed: int) -> None:
-    """Seed every generator that libraries may use."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
 
 
 def prepare_data_root(recipe: Recipe, data_root: str | Path) -> Path:

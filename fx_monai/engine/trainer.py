@@ -101,7 +101,7 @@ class CyclicTrainer(Trainer):
             raise _not_finite(item, loss)
 
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         result["gradient_norm"] = clip_active(self._parameters, self.clip_norm)
         self.optimiser.step()
         return {"loss": loss.detach(), **result}

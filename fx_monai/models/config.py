@@ -32,6 +32,16 @@ class BackboneConfig:
     stage_norm: bool = False
     train_norm_statistics: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse rates that are none."""
+        if not 0 <= self.drop_path < 1:
+            raise ConfigError(
+                where="model.backbone.drop_path",
+                problem=f"{self.drop_path}",
+                expected="a rate of at least 0 and below 1",
+                remedy="Correct the value",
+            )
+
 
 @dataclass(frozen=True)
 class LocalizationConfig:
@@ -82,11 +92,12 @@ class SegmentationConfig:
     def __post_init__(self) -> None:
         """Refuse sizes that can't be built."""
         _positive("segmentation", self, ("width",))
-        if self.width % 8:
+        # a group of one channel has no variance where the map is pooled to one pixel
+        if self.width % 16:
             raise ConfigError(
                 where="model.segmentation.width",
                 problem=f"{self.width}",
-                expected="a multiple of 8",
+                expected="a multiple of 16",
                 remedy="Change the width",
             )
 

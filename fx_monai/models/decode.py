@@ -1,48 +1,40 @@
-"""From predictions to boxes."""
+"""Boxes of an image out of the network's queries."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from fx_monai.models.localization import BoxPredictions
-from fx_monai.ops.boxes import cxcywh_norm_to_xyxy
 
-
-@dataclass(frozen=True)
-class Detections:
-    """Boxes found in one image, best first.
+def decode_boxes(
+    prediction: Mapping[str, Tensor], *, top: int = 100, nms_iou: float | None = 0.5
+) -> list[dict[str, Tensor]]:
+    """Return the best (query, class) pairs of every image, best first.
 
     Args:
-        boxes_xyxy: (N, 4) float, pixels of the network input.
-        scores: (N,) in [0, 1].
-        labels: (N,) int64, class indices.
+        prediction: of a localization task, see :meth:`fx_monai.models.foundation_x.FoundationX.predict_tasks`.
+        top: at most so many boxes per image.
+        nms_iou: remove boxes that overlap a better one of the same class by more than this IoU; None = keep them. The
+            decoder learns to suppress repetitions, but not in the few hundred steps of a short training.
+
+    Returns:
+        Per image ``boxes_xyxy`` (N, 4) in pixels of the input, ``scores`` (N,), ``labels`` (N,) int64.
     """
+    return [
+        _decode(scores, boxes_xyxy, top, nms_iou)
+        for scores, boxes_xyxy in zip(prediction["scores"], prediction["boxes_xyxy"], strict=True)
+    ]
 
-    boxes_xyxy: Tensor
-    scores: Tensor
-    labels: Tensor
 
-
-def decode_boxes(prediction: BoxPredictions, side: int, *, limit: int = 100, nms_iou: float = 0.6) -> list[Detections]:
-    """Return the best boxes of each image of a batch.
-
-    Args:
-        prediction: of one dataset.
-        side: of the network input in pixels.
-        limit: most boxes per image.
-        nms_iou: boxes of one class that overlap a better one by more are dropped; 1 keeps all.
-    """
-    last = prediction.layers[-1]
-    found = []
-    for logits, boxes in zip(last.logits, last.boxes, strict=True):
-        scores, flat = logits.sigmoid().flatten().sort(descending=True)
-        scores, flat = scores[: 3 * limit], flat[: 3 * limit]
-        query, labels = torch.div(flat, logits.shape[-1], rounding_mode="floor"), flat % logits.shape[-1]
-        xyxy = cxcywh_norm_to_xyxy(boxes[query], side).clamp(0, side)
-        keep = batched_nms(xyxy.float(), scores.float(), labels, nms_iou)[:limit]
-        found.append(Detections(xyxy[keep], scores[keep], labels[keep]))
-    return found
+def _decode(scores: Tensor, boxes_xyxy: Tensor, top: int, nms_iou: float | None) -> dict[str, Tensor]:
+    num_classes = scores.shape[1]
+    best, order = scores.flatten().sort(descending=True)
+    boxes, labels = boxes_xyxy[order // num_classes], order % num_classes
+    if nms_iou is None:
+        keep = torch.arange(min(top, len(best)), device=best.device)
+    else:
+        keep = batched_nms(boxes, best, labels, nms_iou)[:top]
+    return {"boxes_xyxy": boxes[keep], "scores": best[keep], "labels": labels[keep]}

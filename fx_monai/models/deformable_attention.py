@@ -73,7 +73,6 @@ class DeformableAttention(nn.Module):
             points = grid[:, :, :, level].transpose(1, 2).reshape(batch * self.heads, num_queries, self.points, 2)
             sampled.append(F.grid_sample(plane, points, mode="bilinear", padding_mode="zeros", align_corners=False))
             start = stop
-        # (B * heads, D / heads, Q, levels * points)
         values = torch.cat(sampled, dim=-1)
         weights = weights.transpose(1, 2).reshape(batch * self.heads, 1, num_queries, -1)
         attended = (values * weights).sum(-1).view(batch, width, num_queries).transpose(1, 2)

@@ -1,228 +1,301 @@
-"""FoundationX: one trunk (backbone, localization encoder, segmentation decoder) and small parts for every task."""
+"""Foundation X: one shared trunk, and heads of its own for every task.
+
+Source: Foundation X (Islam et al., WACV 2025), method figure, written from the paper.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import copy
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fx_monai.errors import CheckpointError
+from fx_monai.errors import CheckpointError, ConfigError
 from fx_monai.models.backbone import Backbone
 from fx_monai.models.card import ModelCard, pack, unpack
 from fx_monai.models.config import ModelConfig
-from fx_monai.models.localization import (
-    BoxPredictions,
-    LocalizationDecoder,
-    LocalizationEncoder,
-    LocalizationHead,
-    Memory,
-)
+from fx_monai.models.localization import LocalizationDecoder, LocalizationHead, check_queries, num_tokens
+from fx_monai.models.localization_encoder import LocalizationEncoder, Memory
 from fx_monai.models.segmentation import SegmentationDecoder, SegmentationHead
+from fx_monai.ops.boxes import cxcywh_norm_to_xyxy
 from fx_monai.types import Kind, Mode, Task, TaskSpec
-
-BACKBONE_FEATURE = "backbone"
-LOC_FEATURE = "loc_memory"
-SEG_FEATURE = "seg_fused"
 
 
 @dataclass(frozen=True)
 class TaskOutput:
-    """What the network says about one task of a batch.
+    """Raw output of one task, for its loss and for the consistency loss.
 
     Args:
-        prediction: classification: logits (B, K); localization: :class:`BoxPredictions`; segmentation: logits
-            (B, K, H, W) at the size of the input.
-        features: trunk features for the consistency losses: ``backbone`` (B, C) pooled; localization adds
-            ``loc_memory`` (B, T, D); segmentation adds ``seg_fused`` (B, D, H / 4, W / 4).
+        predictions: classification ``logits`` (B, K); segmentation ``logits`` (B, K, S, S); localization what
+            :meth:`fx_monai.models.localization.LocalizationDecoder.forward` returns.
+        features: see :meth:`Trunk.features`.
     """
 
-    prediction: Any
+    predictions: dict[str, Tensor]
     features: dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class TrunkOutput:
+    """What the heads read: ``pooled`` (B, C), and memory and fused feature where asked for."""
+
+    pooled: Tensor
+    memory: Memory | None = None
+    fused: Tensor | None = None
+
+    def features(self) -> dict[str, Tensor]:
+        """Return the tensors that the consistency loss compares."""
+        features = {"backbone": self.pooled}
+        if self.memory is not None:
+            features["loc_memory"] = self.memory.tokens
+        if self.fused is not None:
+            features["seg_fused"] = self.fused
+        return features
+
+
 class Trunk(nn.Module):
-    """The parts that all tasks share; the EMA teacher is a copy of it.
+    """The shared parts: backbone, localization encoder, segmentation decoder; the teacher is a copy of it.
 
     Args:
         config: sizes.
-        kinds: kinds of tasks there are; parts that none needs aren't built.
+        kinds: kinds of all tasks; a part that no task needs isn't built.
     """
 
-    def __init__(self, config: ModelConfig, kinds: set[Kind]) -> None:
+    def __init__(self, config: ModelConfig, kinds: Collection[Kind]) -> None:
         super().__init__()
         self.backbone = Backbone(config.backbone)
         channels = self.backbone.channels
-        self.loc_encoder = (
-            LocalizationEncoder(channels[1:], config.localization) if Kind.LOCALIZATION in kinds else None
-        )
-        self.seg_decoder = (
-            SegmentationDecoder(channels, config.segmentation.width) if Kind.SEGMENTATION in kinds else None
+        if Kind.LOCALIZATION in kinds:
+            self.loc_encoder = LocalizationEncoder(channels[1:], config.localization)
+        if Kind.SEGMENTATION in kinds:
+            self.seg_decoder = SegmentationDecoder(channels, config.segmentation.width)
+
+    def forward(self, image: Tensor, kinds: Collection[Kind]) -> TrunkOutput:
+        """Run the backbone once, and the parts that the given kinds need.
+
+        Args:
+            image: (B, 1, S, S) in [0, 1].
+            kinds: what will be read from the output.
+        """
+        maps = self.backbone(image)
+        return TrunkOutput(
+            pooled=maps[-1].mean(dim=(2, 3)),
+            memory=self.loc_encoder(maps[1:]) if Kind.LOCALIZATION in kinds else None,
+            fused=self.seg_decoder(maps) if Kind.SEGMENTATION in kinds else None,
         )
 
     def features(self, image: Tensor, kind: Kind) -> dict[str, Tensor]:
-        """Return the features that one kind of task has in common with the teacher (see :class:`TaskOutput`)."""
-        features, _ = self.encode(image, {kind})
-        return features
-
-    def encode(self, image: Tensor, kinds: set[Kind]) -> tuple[dict[str, Tensor], Memory | None]:
-        """Run the backbone and only the shared parts that the kinds need.
-
-        Args:
-            image: (B, 1, H, W) in [0, 1].
-            kinds: what is asked for.
+        """Return the features of one branch.
 
         Returns:
-            The features of :class:`TaskOutput`, and the localization memory with its geometry.
+            ``backbone`` (B, C), the pooled last feature map; for localization also ``loc_memory`` (B, T, D), for
+            segmentation ``seg_fused`` (B, D, S / 4, S / 4).
         """
-        maps = self.backbone(image)
-        features = {BACKBONE_FEATURE: maps[-1].mean((2, 3))}
-        memory = None
-        if Kind.LOCALIZATION in kinds and self.loc_encoder is not None:
-            memory = self.loc_encoder(maps[1:])
-            features[LOC_FEATURE] = memory.tokens
-        if Kind.SEGMENTATION in kinds and self.seg_decoder is not None:
-            features[SEG_FEATURE] = self.seg_decoder(maps)
-        return features, memory
+        return self(image, (kind,)).features()
 
 
 class FoundationX(nn.Module):
-    """One network for many tasks.
+    """The network of all tasks.
 
     Args:
         config: sizes.
-        specs: tasks with their classes.
-        primary: task whose logits :meth:`forward` returns; default: the first segmentation task, else the first
-            classification task.
+        specs: tasks and their classes.
+        primary: the task whose logits :meth:`forward` returns; default: the first segmentation task, else the first
+            classification task, else the first task.
+
+    Raises:
+        ConfigError: no task, a task twice, a task without classes, a dataset name that can't name a module, an unknown
+            primary task, more queries than tokens, or what :class:`Backbone` refuses.
     """
 
-    def __init__(self, config: ModelConfig, specs: Sequence[TaskSpec], primary: Task | None = None) -> None:
+    def __init__(self, config: ModelConfig, specs: Sequence[TaskSpec], *, primary: Task | None = None) -> None:
         super().__init__()
+        _check(config, specs, primary)
         self.config = config
-        self.specs: Mapping[Task, TaskSpec] = {spec.task: spec for spec in specs}
-        self.primary = primary or _default_primary(specs)
+        self.specs = {spec.task: spec for spec in specs}
+        self.primary = primary or _default_primary(list(self.specs))
         self.card = ModelCard()
-        self.trunk = Trunk(config, {spec.task.kind for spec in specs})
-        width = self.trunk.backbone.channels[-1]
-        boxes, masks = config.localization, config.segmentation
-        by_kind = {kind: {s.task.dataset: len(s.classes) for s in specs if s.task.kind is kind} for kind in Kind}
-        self.heads = nn.ModuleDict(
-            {
-                "cls_head": nn.ModuleDict({d: nn.Linear(width, k) for d, k in by_kind[Kind.CLASSIFICATION].items()}),
-                "loc_decoder": nn.ModuleDict({d: LocalizationDecoder(boxes) for d in by_kind[Kind.LOCALIZATION]}),
-                "loc_head": nn.ModuleDict(
-                    {d: LocalizationHead(k, boxes) for d, k in by_kind[Kind.LOCALIZATION].items()}
-                ),
-                "seg_head": nn.ModuleDict(
-                    {d: SegmentationHead(masks.width, k) for d, k in by_kind[Kind.SEGMENTATION].items()}
-                ),
-            }
-        )
+        self.trunk = Trunk(config, {task.kind for task in self.specs})
+        self.heads = nn.ModuleDict()
+        for spec in specs:
+            for part, module in self._build_heads(spec).items():
+                if part not in self.heads:
+                    self.heads[part] = nn.ModuleDict()
+                self._part(part)[spec.task.dataset] = module
+
+    def _build_heads(self, spec: TaskSpec) -> dict[str, nn.Module]:
+        num_classes = len(spec.classes)
+        if spec.task.kind is Kind.CLASSIFICATION:
+            return {"cls_head": nn.Linear(self.trunk.backbone.channels[-1], num_classes)}
+        if spec.task.kind is Kind.SEGMENTATION:
+            return {"seg_head": SegmentationHead(self.config.segmentation.width, num_classes)}
+        config = self.config.localization
+        return {"loc_decoder": LocalizationDecoder(config), "loc_head": LocalizationHead(config, num_classes)}
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return the logits of the primary task: (B, K, H, W) for segmentation, (B, K) for classification.
+        """Return the primary task's logits.
 
         Args:
-            image: (B, 1, H, W) in [0, 1], H and W multiples of 32.
-        """
-        prediction: Tensor = self.predict_tasks(image, [self.primary])[self.primary].prediction
-        return prediction
+            image: (B, 1, S, S) in [0, 1].
 
-    def predict_tasks(self, image: Tensor, tasks: Sequence[Task] | None = None) -> dict[Task, TaskOutput]:
-        """Return the outputs of any tasks (default: all) from one pass through the shared parts."""
-        asked = list(self.specs) if tasks is None else list(tasks)
-        features, memory = self.trunk.encode(image, {task.kind for task in asked})
-        size = (image.shape[2], image.shape[3])
-        return {task: TaskOutput(self._head(task, features, memory, size), features) for task in asked}
+        Returns:
+            (B, K, S, S) of a segmentation task; (B, K) of a classification task; (B, Q, K) of a localization task.
+        """
+        return self.predict_tasks(image, [self.primary])[self.primary]["logits"]
 
     def forward_task(self, image: Tensor, task: Task, *, trunk_grad: bool = True) -> TaskOutput:
-        """Return one task's output for training.
+        """Run one task for training.
 
         Args:
-            image: (B, 1, H, W) in [0, 1].
-            task: which.
-            trunk_grad: False when the trunk is locked: it runs without autograd.
+            image: (B, 1, S, S) in [0, 1].
+            task: a task of the network.
+            trunk_grad: False in LOCK: the trunk runs without building a graph.
         """
         with torch.set_grad_enabled(trunk_grad and torch.is_grad_enabled()):
-            features, memory = self.trunk.encode(image, {task.kind})
-        return TaskOutput(self._head(task, features, memory, (image.shape[2], image.shape[3])), features)
+            trunk = self.trunk(image, (task.kind,))
+        return TaskOutput(self._run_heads(trunk, task, image), trunk.features())
 
-    def _head(self, task: Task, features: Mapping[str, Tensor], memory: Memory | None, size: tuple[int, int]) -> Any:
+    def predict_tasks(self, image: Tensor, tasks: Sequence[Task] | None = None) -> dict[Task, dict[str, Tensor]]:
+        """Predict several tasks in one pass through the trunk; only what is asked for is computed.
+
+        Args:
+            image: (B, 1, S, S) in [0, 1].
+            tasks: default: all.
+
+        Returns:
+            Per task: classification ``logits`` and ``probs`` (B, K); segmentation ``logits`` (B, K, S, S); localization
+            ``logits`` and ``scores`` (B, Q, K) and ``boxes_xyxy`` (B, Q, 4) in pixels of the input.
+        """
+        chosen = list(self.specs) if tasks is None else list(tasks)
+        trunk = self.trunk(image, {task.kind for task in chosen})
+        return {task: finish(self._run_heads(trunk, task, image), self.specs[task], image.shape[-1]) for task in chosen}
+
+    def _run_heads(self, trunk: TrunkOutput, task: Task, image: Tensor) -> dict[str, Tensor]:
         if task.kind is Kind.CLASSIFICATION:
-            return self._part("cls_head", task)(features[BACKBONE_FEATURE])
+            return {"logits": self._part("cls_head")[task.dataset](trunk.pooled)}
         if task.kind is Kind.SEGMENTATION:
-            return self._part("seg_head", task)(features[SEG_FEATURE], size)
-        prediction: BoxPredictions = self._part("loc_decoder", task)(memory, self._part("loc_head", task))
-        return prediction
+            return {"logits": self._part("seg_head")[task.dataset](trunk.fused, image.shape[-2:])}
+        return self._part("loc_decoder")[task.dataset](trunk.memory, self._part("loc_head")[task.dataset])
 
-    def _part(self, name: str, task: Task) -> nn.Module:
-        parts: Any = self.heads[name]
-        return parts[task.dataset]
+    def _part(self, name: str) -> nn.ModuleDict:
+        part = self.heads[name]
+        assert isinstance(part, nn.ModuleDict)
+        return part
 
     def module_groups(self) -> dict[str, nn.Module]:
-        """Return the groups that Lock-Release, optimiser and checkpoints work with: a partition of the network."""
-        groups: dict[str, nn.Module] = {
-            name: module for name, module in self.trunk.named_children() if module is not None
-        }
-        groups |= {f"{name}.{dataset}": part for name, dataset, part in self._task_parts()}
+        """Return the groups that Lock-Release and the optimiser work on; each parameter and buffer is in one.
+
+        Names: ``backbone``, ``loc_encoder``, ``seg_decoder``, and per dataset ``cls_head.<dataset>``,
+        ``loc_decoder.<dataset>``, ``loc_head.<dataset>``, ``seg_head.<dataset>``.
+        """
+        groups = dict(self.trunk.named_children())
+        for part in self.heads:
+            groups |= {f"{part}.{dataset}": module for dataset, module in self._part(part).items()}
         return groups
 
-    def _task_parts(self) -> Iterator[tuple[str, str, nn.Module]]:
-        for name, parts in self.heads.items():
-            for dataset, part in parts.named_children():
-                yield name, dataset, part
-
     def with_trunk(self, trunk: Trunk) -> FoundationX:
-        """Return a network of another trunk with this network's heads; nothing is copied."""
-        view = FoundationX.__new__(FoundationX)
-        nn.Module.__init__(view)
-        view.config, view.specs, view.primary, view.card = self.config, self.specs, self.primary, self.card
-        view.trunk, view.heads = trunk, self.heads
+        """Return a network with another trunk and THE SAME heads (not copies), in evaluation mode by its flag.
+
+        With the teacher's trunk this is what "teacher" means wherever it is evaluated or exported.
+        """
+        view = copy.copy(self)
+        # copy.copy shares the module table, and a change of it would show in self
+        view.__dict__["_modules"] = {**self._modules, "trunk": trunk}
+        view.training = False
         return view
 
     def get_extra_state(self) -> Tensor:
-        """Return architecture, classes and card as bytes, so that they travel with the weights."""
+        """Return the model card that travels inside the ``state_dict``."""
         return pack(self.config, list(self.specs.values()), self.primary, self.card)
 
     def set_extra_state(self, state: Any) -> None:
-        """Check that the weights are for these classes, and take over their card.
+        """Take over the model card of loaded weights.
 
         Raises:
-            CheckpointError: the weights are for other tasks or classes.
+            CheckpointError: the weights are of other tasks or classes.
         """
         _, specs, _, card = unpack(state, where="weights")
-        theirs, own = {str(s.task): s.classes for s in specs}, {str(t): s.classes for t, s in self.specs.items()}
-        for name in sorted(set(theirs) | set(own)):
-            if theirs.get(name) != own.get(name):
+        loaded = {spec.task: spec for spec in specs}
+        for task in self.specs.keys() | loaded.keys():
+            if self.specs.get(task) != loaded.get(task):
                 raise CheckpointError(
-                    where=f"weights, task {name}",
-                    problem=f"they have the classes {theirs.get(name, 'of no such task')}",
-                    expected=f"{own.get(name, 'no such task')}",
-                    remedy="Take weights that were trained with this recipe",
+                    where=f"weights, task {task}",
+                    problem=f"classes {_names(loaded, task)}",
+                    expected=f"the classes of this network: {_names(self.specs, task)}",
+                    remedy="Take the recipe and the data that the weights were trained with",
                 )
         self.card = card
 
 
 def groups_of(task: Task, mode: Mode) -> tuple[str, ...]:
-    """Return the module groups that a phase trains (Foundation X, slide table; foundation_x groups B, E, D, Q, G, H)."""
+    """Return the names of the module groups that a phase trains; all others are locked.
+
+    Source: Foundation X (WACV 2025), method figure: LOCK trains the task's own parameters, RELEASE also the shared
+    parts left of them.
+    """
     own = {
-        Kind.CLASSIFICATION: (f"cls_head.{task.dataset}",),
-        Kind.LOCALIZATION: (f"loc_decoder.{task.dataset}", f"loc_head.{task.dataset}"),
-        Kind.SEGMENTATION: (f"seg_head.{task.dataset}",),
+        Kind.CLASSIFICATION: ("cls_head",),
+        Kind.LOCALIZATION: ("loc_decoder", "loc_head"),
+        Kind.SEGMENTATION: ("seg_head",),
     }[task.kind]
-    left = {
+    shared = {
         Kind.CLASSIFICATION: ("backbone",),
         Kind.LOCALIZATION: ("backbone", "loc_encoder"),
         Kind.SEGMENTATION: ("backbone", "seg_decoder"),
     }[task.kind]
-    return own if mode is Mode.LOCK else left + own
+    return (*(shared if mode is Mode.RELEASE else ()), *(f"{part}.{task.dataset}" for part in own))
 
 
-def _default_primary(specs: Sequence[TaskSpec]) -> Task:
-    for kind in (Kind.SEGMENTATION, Kind.CLASSIFICATION, Kind.LOCALIZATION):
-        for spec in specs:
-            if spec.task.kind is kind:
-                return spec.task
-    raise ValueError("a network needs at least one task")
+def finish(predictions: Mapping[str, Tensor], spec: TaskSpec, side: int) -> dict[str, Tensor]:
+    """Turn raw predictions into what users read; see :meth:`FoundationX.predict_tasks`.
+
+    Args:
+        predictions: of :class:`TaskOutput`.
+        spec: the task.
+        side: of the square network input in pixels.
+    """
+    logits = predictions["logits"]
+    if spec.task.kind is Kind.CLASSIFICATION:
+        return {"logits": logits, "probs": logits.softmax(-1) if spec.exclusive else logits.sigmoid()}
+    if spec.task.kind is Kind.SEGMENTATION:
+        return {"logits": logits}
+    boxes_xyxy = cxcywh_norm_to_xyxy(predictions["boxes"][-1], side).clamp(0, side)
+    return {"logits": logits[-1], "scores": logits[-1].sigmoid(), "boxes_xyxy": boxes_xyxy}
+
+
+def _default_primary(tasks: Sequence[Task]) -> Task:
+    order = (Kind.SEGMENTATION, Kind.CLASSIFICATION, Kind.LOCALIZATION)
+    return min(tasks, key=lambda task: order.index(task.kind))
+
+
+def _names(specs: Mapping[Task, TaskSpec], task: Task) -> str:
+    return ", ".join(specs[task].classes) + (" (exclusive)" if specs[task].exclusive else "") if task in specs else "-"
+
+
+def _check(config: ModelConfig, specs: Sequence[TaskSpec], primary: Task | None) -> None:
+    tasks = [spec.task for spec in specs]
+    problem = ""
+    if not tasks:
+        problem = "there is no task"
+    for spec in specs:
+        if tasks.count(spec.task) > 1:
+            problem = f"the task {spec.task} is given twice"
+        elif not spec.classes or len(set(spec.classes)) < len(spec.classes):
+            problem = f"the classes of {spec.task} are {list(spec.classes)}"
+        elif not spec.task.dataset or "." in spec.task.dataset or hasattr(nn.ModuleDict(), spec.task.dataset):
+            problem = f"a dataset is called '{spec.task.dataset}'"
+    if primary is not None and primary not in tasks:
+        problem = f"the primary task {primary} is not among the tasks"
+    if problem:
+        raise ConfigError(
+            where="tasks of the network",
+            problem=problem,
+            expected="different tasks with different class names each, dataset names of letters, digits and _ that are "
+            f"no word of PyTorch's modules; here: {', '.join(map(str, tasks)) or 'none'}",
+            remedy="Correct the datasets of the recipe",
+        )
+    if any(task.kind is Kind.LOCALIZATION for task in tasks):
+        check_queries(config.localization.num_queries, num_tokens(config.image_size))

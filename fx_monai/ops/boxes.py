@@ -25,17 +25,17 @@ def cxcywh_norm_to_xyxy(boxes_cxcywh_norm: Tensor, side: int) -> Tensor:
 
 
 def map_boxes_xyxy(boxes_xyxy: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Map (N, 4) boxes by a 2 x 3 affine matrix and return the axis-aligned boxes around the mapped corners.
+    """Map (N, 4) boxes by a 2 x 3 affine matrix and return axis-aligned boxes.
 
-    Corners are positions on the continuous pixel grid (0 = left edge of the first pixel).
+    A rotated box becomes the hull of its inscribed ellipse: findings are round rather than rectangular, and the hull of
+    the corners would grow with every degree. Exact for matrices that keep the axes. Positions are on the continuous
+    pixel grid (0 = left edge of the first pixel).
     """
-    if not len(boxes_xyxy):
-        return np.zeros((0, 4), dtype=np.float32)
-    x1, y1, x2, y2 = boxes_xyxy.astype(np.float64).T
-    corners = np.stack([np.stack([x, y, np.ones_like(x)]) for x in (x1, x2) for y in (y1, y2)])
-    mapped = np.einsum("ij,cjn->cin", matrix, corners)
-    low, high = mapped.min(axis=0), mapped.max(axis=0)
-    return np.concatenate([low, high]).T.astype(np.float32)
+    boxes = boxes_xyxy.astype(np.float64)
+    centres, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
+    centres = centres @ matrix[:, :2].T + matrix[:, 2]
+    half = np.sqrt(half**2 @ (matrix[:, :2] ** 2).T)
+    return np.concatenate([centres - half, centres + half], axis=1).astype(np.float32)
 
 
 def clip_boxes_xyxy(

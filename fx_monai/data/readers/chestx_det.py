@@ -50,7 +50,7 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
                     patient_id=f"chestx_det:{image_id}",
                     split=split,
                     labels=[float(i in classes) for i in _EVERYTHING],
-                    boxes=[Box(*map(float, box), i) for i, box in zip(classes, entry["boxes"], strict=True)],
+                    boxes=[_box(i, corners) for i, corners in zip(classes, entry["boxes"], strict=True)],
                     boxes_annotated=_EVERYTHING,
                     masks=[_mask(i, points) for i, points in zip(classes, entry["polygons"], strict=True)],
                     masks_annotated=_EVERYTHING,
@@ -68,6 +68,11 @@ def _class(label: str, where: str) -> int:
             remedy="Correct the entry",
         )
     return CHESTX_DET.index(label)
+
+
+def _box(class_index: int, corners: list[float]) -> Box:
+    x1, y1, x2, y2 = (float(value) for value in corners)
+    return Box(x1, y1, x2, y2, class_index)
 
 
 def _mask(class_index: int, points: list[Any]) -> Mask:

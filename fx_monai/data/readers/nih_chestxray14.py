@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -127,7 +128,7 @@ def _official_split(root: Path) -> dict[str, str]:
     return split
 
 
-def _scaled_spacing(row: Mapping[str, str], column: str, size: str) -> float:
+def _scaled_spacing(row: Mapping[Any, str], column: str, size: str) -> float:
     """Original spacing times original size over the frame: the images were resized straight to 1024 x 1024."""
     try:
         return spacing(float(row[column]) * float(row[size]) / FRAME)

@@ -1,0 +1,348 @@
+"""Prediction: image files in, findings, boxes and masks out, in pixels (and mm) of the source image."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from fx_monai import __version__
+from fx_monai.apps.devices import choose_device
+from fx_monai.apps.figures import draw_overlay
+from fx_monai.data.pixels import IMAGE_SUFFIXES, Pixels, is_dicom, pixel_spacing_mm, read_pixels, to_uint8
+from fx_monai.data.store import letterbox
+from fx_monai.data.transforms import letterbox_matrix, warp
+from fx_monai.errors import DataError, FxError
+from fx_monai.models.decode import decode_boxes
+from fx_monai.models.foundation_x import FoundationX
+from fx_monai.models.weights import load_network
+from fx_monai.types import Kind, Task
+
+RESEARCH_ONLY = "research use only"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One probability: which head (dataset), which label of it. Not calibrated."""
+
+    dataset: str
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class FoundBox:
+    """One box.
+
+    Args:
+        x1, y1, x2, y2: pixels of the source image, origin top left.
+        width_mm, height_mm: None when the file doesn't tell the pixel spacing.
+    """
+
+    dataset: str
+    label: str
+    score: float
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    width_mm: float | None = None
+    height_mm: float | None = None
+
+
+@dataclass(frozen=True)
+class FoundMask:
+    """One mask.
+
+    Args:
+        mask: (H, W) bool, source geometry.
+        area_px: pixels of the source image.
+        area_mm2: None when the file doesn't tell the pixel spacing.
+    """
+
+    dataset: str
+    label: str
+    mask: NDArray[np.bool_]
+    area_px: int
+    area_mm2: float | None = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Everything the network says about one image.
+
+    Args:
+        width, height: of the source image in pixels.
+        findings: every class of every classification head, in the order of the heads.
+        boxes: above the threshold, best first per dataset.
+        masks: one per class of every segmentation head, also empty ones.
+    """
+
+    width: int
+    height: int
+    findings: list[Finding] = field(default_factory=list)
+    boxes: list[FoundBox] = field(default_factory=list)
+    masks: list[FoundMask] = field(default_factory=list)
+
+
+class Predictor:
+    """Runs a network on images of any size.
+
+    Args:
+        network: with its card.
+        device: where to run.
+        threshold: least score of a box.
+    """
+
+    def __init__(self, network: FoundationX, *, device: torch.device | str = "cpu", threshold: float = 0.3) -> None:
+        self.network = network.to(device).eval()
+        self.device = torch.device(device)
+        self.threshold = threshold
+
+    @torch.inference_mode()
+    def predict(self, pixels: Pixels, *, spacing_mm: tuple[float, float] | None = None) -> Prediction:
+        """Predict every task for one image.
+
+        Args:
+            pixels: (H, W), uint8 or uint16, bone bright.
+            spacing_mm: mm per pixel (x, y) when known.
+        """
+        height, width = pixels.shape
+        side = self.network.config.image_size
+        to_input = letterbox_matrix(width, height, side)
+        small = letterbox(to_uint8(pixels), side)
+        image = torch.from_numpy(small).to(self.device, torch.float32)[None, None] / 255
+        outputs = self.network.predict_tasks(image)
+        result = Prediction(width, height)
+        to_source = cv2.invertAffineTransform(to_input)
+        for task, output in outputs.items():
+            if task.kind is Kind.CLASSIFICATION:
+                result.findings.extend(self._findings(task, output))
+            elif task.kind is Kind.LOCALIZATION:
+                result.boxes.extend(self._boxes(task, output, to_source, result, spacing_mm))
+            else:
+                result.masks.extend(self._masks(task, output, to_source, result, spacing_mm))
+        return result
+
+    def _findings(self, task: Task, output: Mapping[str, torch.Tensor]) -> Iterator[Finding]:
+        for label, probability in zip(self.network.specs[task].classes, output["probs"][0].tolist(), strict=True):
+            yield Finding(task.dataset, label, probability)
+
+    def _boxes(
+        self,
+        task: Task,
+        output: Mapping[str, torch.Tensor],
+        to_source: NDArray[np.float64],
+        image: Prediction,
+        spacing_mm: tuple[float, float] | None,
+    ) -> Iterator[FoundBox]:
+        found = decode_boxes(output)[0]
+        scale, (left, top) = to_source[0, 0], to_source[:, 2]
+        for box, score, label in zip(*(found[k].tolist() for k in ("boxes_xyxy", "scores", "labels")), strict=True):
+            if score < self.threshold:
+                break
+            x1, x2 = (float(np.clip(x * scale + left, 0, image.width)) for x in (box[0], box[2]))
+            y1, y2 = (float(np.clip(y * scale + top, 0, image.height)) for y in (box[1], box[3]))
+            name = self.network.specs[task].classes[label]
+            size = ((x2 - x1) * spacing_mm[0], (y2 - y1) * spacing_mm[1]) if spacing_mm else (None, None)
+            yield FoundBox(task.dataset, name, score, x1, y1, x2, y2, *size)
+
+    def _masks(
+        self,
+        task: Task,
+        output: Mapping[str, torch.Tensor],
+        to_source: NDArray[np.float64],
+        image: Prediction,
+        spacing_mm: tuple[float, float] | None,
+    ) -> Iterator[FoundMask]:
+        probs = output["logits"][0].sigmoid().float().cpu().numpy()
+        for label, channel in zip(self.network.specs[task].classes, probs, strict=True):
+            mask = warp(channel, to_source, (image.width, image.height)) > 0.5
+            area = int(mask.sum())
+            yield FoundMask(
+                task.dataset, label, mask, area, area * spacing_mm[0] * spacing_mm[1] if spacing_mm else None
+            )
+
+
+@dataclass
+class Summary:
+    """What became of a batch of files.
+
+    Args:
+        written: names of the images that were predicted.
+        failed: name and message of those that were not.
+        folder: where the results are.
+    """
+
+    folder: Path
+    written: list[str] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """Return the summary for the user."""
+        lines = [f"{len(self.written)} images predicted, results in {self.folder} ({RESEARCH_ONLY})"]
+        if self.failed:
+            lines.append(f"{len(self.failed)} images were left out:")
+            lines += [f"  {message}" for _, message in self.failed]
+        return lines
+
+
+def predict_files(
+    weights: Path,
+    inputs: Sequence[Path],
+    *,
+    output_dir: Path,
+    device: str = "",
+    threshold: float = 0.3,
+    progress: Callable[[int, int], None] | None = None,
+) -> Summary:
+    """Predict files and folders (searched recursively) and write the results; one bad file doesn't stop the rest.
+
+    Raises:
+        CheckpointError: the weights can't be used.
+        DataError: an input doesn't exist, or the folders hold no image.
+    """
+    network = load_network(weights)
+    paths = find_images(inputs)
+    predictor = Predictor(network, device=choose_device(device), threshold=threshold)
+    summary = Summary(output_dir)
+    for number, (name, path) in enumerate(paths.items(), start=1):
+        try:
+            predict_file(predictor, path, name, output_dir)
+            summary.written.append(name)
+        except FxError as error:
+            summary.failed.append((name, str(error)))
+        if progress:
+            progress(number, len(paths))
+    return summary
+
+
+def find_images(inputs: Sequence[Path]) -> dict[str, Path]:
+    """Return a unique name -> path of every image among files and folders.
+
+    Raises:
+        DataError: an input doesn't exist, or no image was found.
+    """
+    found: list[Path] = []
+    for path in inputs:
+        if not path.exists():
+            raise DataError(
+                where=str(path),
+                problem="there is no such file or folder",
+                expected="an image",
+                remedy="Correct the path",
+            )
+        if path.is_file():
+            found.append(path)
+        else:
+            found += sorted(p for p in path.rglob("*") if p.is_file() and _looks_like_image(p))
+    if not found:
+        raise DataError(
+            where=", ".join(str(path) for path in inputs),
+            problem="no image was found",
+            expected=f"files ending in {', '.join(IMAGE_SUFFIXES)}, or DICOM files",
+            remedy="Name the files or another folder",
+        )
+    names: dict[str, Path] = {}
+    for path in found:
+        name, number = path.stem, 2
+        while name in names:
+            name, number = f"{path.stem}_{number}", number + 1
+        names[name] = path
+    return names
+
+
+def predict_file(predictor: Predictor, path: Path, name: str, output_dir: Path) -> None:
+    """Predict one file and write ``<name>.json``, ``<name>_overlay.png`` and ``<name>_mask_<dataset>_<label>.png``."""
+    pixels = read_pixels(path)
+    prediction = predictor.predict(pixels, spacing_mm=pixel_spacing_mm(path))
+    write_prediction(prediction, to_uint8(pixels), predictor.network, name=name, source=path.name, folder=output_dir)
+
+
+def write_prediction(
+    prediction: Prediction, image: NDArray[np.uint8], network: FoundationX, *, name: str, source: str, folder: Path
+) -> None:
+    """Write one image's results; all files of an image appear together, the JSON last.
+
+    Raises:
+        DataError: the folder can't be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as temporary:
+            files = _draw(prediction, image, network, name, Path(temporary))
+            content = to_json(prediction, network, source=source, mask_files=files)
+            (Path(temporary) / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            for path in sorted(Path(temporary).iterdir(), key=lambda p: p.suffix == ".json"):
+                os.replace(path, folder / path.name)
+    except OSError as error:
+        raise DataError(
+            where=str(folder),
+            problem=f"the results can't be written ({error.strerror or type(error).__name__})",
+            expected="a folder with write permission and free space",
+            remedy="Name another folder with --out",
+        ) from error
+
+
+def to_json(
+    prediction: Prediction, network: FoundationX, *, source: str, mask_files: Mapping[tuple[str, str], str]
+) -> dict[str, Any]:
+    """Return the result as plain values."""
+    card = network.card
+    return {
+        "note": "; ".join(filter(None, (RESEARCH_ONLY, card.note))),
+        "source": source,
+        "width": prediction.width,
+        "height": prediction.height,
+        "model": {"fx_monai": __version__, **vars(card)},
+        "findings": [
+            {**vars(f), "probability": round(f.probability, 4), "calibrated": False} for f in prediction.findings
+        ],
+        "boxes": [
+            {key: round(value, 4) if isinstance(value, float) else value for key, value in vars(box).items()}
+            for box in prediction.boxes
+        ],
+        "masks": [
+            {
+                "dataset": mask.dataset,
+                "label": mask.label,
+                "area_px": mask.area_px,
+                "area_mm2": None if mask.area_mm2 is None else round(mask.area_mm2, 1),
+                "file": mask_files.get((mask.dataset, mask.label)),
+            }
+            for mask in prediction.masks
+        ],
+    }
+
+
+def _draw(
+    prediction: Prediction, image: NDArray[np.uint8], network: FoundationX, name: str, folder: Path
+) -> dict[tuple[str, str], str]:
+    files = {}
+    for mask in prediction.masks:
+        file = f"{name}_mask_{mask.dataset}_{''.join(c if c.isalnum() else '-' for c in mask.label)}.png"
+        Image.fromarray(mask.mask.astype(np.uint8) * 255).save(folder / file)
+        files[mask.dataset, mask.label] = file
+    overlay = draw_overlay(
+        image,
+        boxes=[(f"{box.label} {box.score:.2f}", (box.x1, box.y1, box.x2, box.y2)) for box in prediction.boxes],
+        masks=[(mask.label, mask.mask) for mask in prediction.masks if mask.area_px],
+        findings=[(f"{f.dataset}: {f.label}", f.probability) for f in prediction.findings],
+        note="; ".join(filter(None, (RESEARCH_ONLY, network.card.note))),
+    )
+    overlay.save(folder / f"{name}_overlay.png")
+    return files
+
+
+def _looks_like_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES or (path.suffix == "" and is_dicom(path))

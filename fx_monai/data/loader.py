@@ -1,0 +1,110 @@
+"""Batches of one task: the order of a phase is a pure function of seed and phase number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from fx_monai.data.dataset import TaskDataset, collate
+
+
+class TaskLoader:
+    """Training batches of one task.
+
+    Args:
+        dataset: samples.
+        batch_size: images per batch; the last batch of a pass may be smaller.
+        seed: of the order.
+        num_workers: data loader processes; 0 = in this process. Batches are the same for any number.
+        positive_fraction: share of a pass that is drawn from images that show a finding; None = every image once.
+    """
+
+    def __init__(
+        self,
+        dataset: TaskDataset,
+        *,
+        batch_size: int,
+        seed: int,
+        num_workers: int = 0,
+        positive_fraction: float | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.seed = seed
+        self.num_workers = num_workers
+        self._pools: tuple[tuple[NDArray[np.int64], float], ...] = ((np.arange(len(dataset)), 1.0),)
+        if positive_fraction is not None:
+            positive = dataset.positives()
+            pools = ((np.flatnonzero(positive), positive_fraction), (np.flatnonzero(~positive), 1 - positive_fraction))
+            if all(len(pool) for pool, _ in pools):
+                self._pools = pools
+
+    @property
+    def num_batches(self) -> int:
+        """Batches of one pass."""
+        return -(-len(self.dataset) // self.batch_size)
+
+    def batches(self, phase_number: int, num_batches: int, *, start: int = 0) -> Iterator[dict[str, Any]]:
+        """Return an iterator over the batches of a phase.
+
+        Args:
+            phase_number: tells the visits of a task apart.
+            num_batches: beyond one pass the next permutation follows.
+            start: batches to skip, without decoding them.
+        """
+        plan = self._plan(phase_number, num_batches)[start:]
+        pairs = _Pairs(self.dataset, [pair for batch in plan for pair in batch])
+        index = iter(range(len(pairs)))
+        sampler = [[next(index) for _ in batch] for batch in plan]
+        return iter(DataLoader(pairs, batch_sampler=sampler, num_workers=self.num_workers, collate_fn=collate))
+
+    def _plan(self, phase_number: int, num_batches: int) -> list[list[tuple[int, int]]]:
+        """Return (position, draw) of every sample of every batch."""
+        plan: list[list[tuple[int, int]]] = []
+        turn = 0
+        while len(plan) < num_batches:
+            order = self._order(phase_number, turn)
+            # a draw number that no other phase and turn has
+            draw = phase_number * 1000 + turn
+            plan += [
+                [(int(p), draw) for p in order[at : at + self.batch_size]]
+                for at in range(0, len(order), self.batch_size)
+            ]
+            turn += 1
+        return plan[:num_batches]
+
+    def _order(self, phase_number: int, turn: int) -> NDArray[np.int64]:
+        generator = np.random.default_rng([self.seed, phase_number, turn])
+        total = len(self.dataset)
+        if len(self._pools) == 1:
+            return generator.permutation(total)
+        chosen = []
+        for pool, fraction in self._pools:
+            wanted = round(total * fraction)
+            rounds = [generator.permutation(pool) for _ in range(-(-wanted // len(pool)))]
+            chosen.append(np.concatenate(rounds)[:wanted] if rounds else pool[:0])
+        return generator.permutation(np.concatenate(chosen))
+
+
+class _Pairs(Dataset[dict[str, Any]]):
+    """Samples addressed by (position, draw)."""
+
+    def __init__(self, dataset: TaskDataset, pairs: list[tuple[int, int]]) -> None:
+        self.dataset = dataset
+        self.pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        position, draw = self.pairs[index]
+        return self.dataset.sample(position, draw)
+
+
+def evaluation_batches(dataset: TaskDataset, batch_size: int, num_workers: int = 0) -> Iterator[dict[str, Any]]:
+    """Return the batches of a dataset in its order."""
+    return iter(DataLoader(dataset, batch_size=batch_size, num_workers=num_workers, collate_fn=collate))

@@ -1,0 +1,21 @@
+"""Binary cross-entropy over the labels that are known.
+
+Source: the usual multi-label loss of Foundation X (Sec. 3) and Ark. Deviation: unknown labels (NaN) count for nothing.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def masked_bce(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean over all known labels, (); 0 with a gradient path of zeros if none is known.
+
+    Args:
+        logits: (B, K).
+        labels: (B, K): 1 present, 0 absent, values between for smoothed labels, NaN unknown.
+    """
+    known = ~labels.isnan()
+    losses = F.binary_cross_entropy_with_logits(logits, labels.nan_to_num(0.0), reduction="none")
+    return (losses * known).sum() / known.sum().clamp(min=1)

@@ -1,0 +1,47 @@
+"""The loss of a task, by its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from fx_monai.keys import BOX_LABELS, BOXES, BOXES_ANNOTATED, IMAGE, LABELS, MASKS, MASKS_ANNOTATED
+from fx_monai.losses.cross_entropy import masked_cross_entropy
+from fx_monai.losses.dice_ce import dice_ce
+from fx_monai.losses.masked_bce import masked_bce
+from fx_monai.losses.set_criterion import BoxTargets, set_criterion
+from fx_monai.ops.boxes import xyxy_to_cxcywh_norm
+from fx_monai.types import Kind, TaskSpec
+
+
+class HasPredictions(Protocol):
+    """Raw output of a task, such as :class:`fx_monai.models.foundation_x.TaskOutput`."""
+
+    @property
+    def predictions(self) -> Mapping[str, Tensor]:
+        """Tensors by name."""
+
+
+def task_loss(spec: TaskSpec, output: HasPredictions, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the loss of a batch, (), and its parts, which add up to it; a few units at most for fresh heads.
+
+    Args:
+        spec: the task.
+        output: of the network for this batch.
+        batch: see :mod:`fx_monai.keys`.
+    """
+    predictions = output.predictions
+    if spec.task.kind is Kind.CLASSIFICATION:
+        loss = (masked_cross_entropy if spec.exclusive else masked_bce)(predictions["logits"], batch[LABELS])
+        parts = {"class_loss": loss}
+    elif spec.task.kind is Kind.SEGMENTATION:
+        dice, cross_entropy = dice_ce(predictions["logits"], batch[MASKS], batch[MASKS_ANNOTATED])
+        parts = {"dice_loss": dice, "pixel_loss": cross_entropy}
+    else:
+        side = batch[IMAGE].shape[-1]
+        boxes = [xyxy_to_cxcywh_norm(boxes_xyxy, side) for boxes_xyxy in batch[BOXES]]
+        parts = set_criterion(predictions, BoxTargets(batch[BOX_LABELS], boxes, batch[BOXES_ANNOTATED]))
+    total = sum(parts.values(), start=predictions["logits"].new_zeros(()))
+    return total, parts

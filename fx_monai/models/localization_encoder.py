@@ -1,0 +1,102 @@
+"""The shared localization encoder: feature maps at strides 8, 16 and 32 become the memory that all datasets decode.
+
+Source: the hybrid encoder of RT-DETR (Zhao et al., CVPR 2024, arXiv 2304.08069): attention inside the coarsest map
+only, then convolutional fusion top-down and bottom-up. Deviations: GroupNorm instead of BatchNorm, levels are summed
+before a convolution instead of concatenated (a third of the cost).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fx_monai.models.config import LocalizationConfig
+from fx_monai.models.layers import conv_norm_act
+
+LOC_STRIDES = (8, 16, 32)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the encoder hands to the decoders.
+
+    Args:
+        tokens: (B, T, D), levels from fine to coarse one after another, each row by row.
+        shapes: (H, W) of each level; their areas add up to T.
+    """
+
+    tokens: Tensor
+    shapes: tuple[tuple[int, int], ...]
+
+    def centres(self) -> Tensor:
+        """Return the centre of every token as fractions of the image, (T, 2) x and y."""
+        return torch.cat([_centres(height, width, self.tokens) for height, width in self.shapes])
+
+    def levels(self) -> Tensor:
+        """Return the level of every token, (T,) int64, 0 = finest."""
+        areas = torch.tensor([height * width for height, width in self.shapes], device=self.tokens.device)
+        return torch.repeat_interleave(torch.arange(len(self.shapes), device=self.tokens.device), areas)
+
+
+class LocalizationEncoder(nn.Module):
+    """Fuses feature maps into memory tokens.
+
+    Args:
+        channels: of the maps at strides 8, 16, 32.
+        config: width and feed-forward size.
+    """
+
+    def __init__(self, channels: Sequence[int], config: LocalizationConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.projections = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(c, width, 1, bias=False), nn.GroupNorm(8, width)) for c in channels
+        )
+        self.attention = nn.TransformerEncoderLayer(
+            width, config.heads, config.feedforward, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.top_down = nn.ModuleList(conv_norm_act(width, width) for _ in channels[1:])
+        self.down = nn.ModuleList(nn.Conv2d(width, width, 3, stride=2, padding=1) for _ in channels[1:])
+        self.bottom_up = nn.ModuleList(conv_norm_act(width, width) for _ in channels[1:])
+        self.level_embedding = nn.Parameter(torch.empty(len(channels), width))
+        nn.init.normal_(self.level_embedding, std=0.02)
+
+    def forward(self, maps: Sequence[Tensor]) -> Memory:
+        """Return the memory of the maps at strides 8, 16, 32."""
+        levels = [projection(x) for projection, x in zip(self.projections, maps, strict=True)]
+        levels[-1] = self._attend(levels[-1])
+        for index in reversed(range(len(levels) - 1)):
+            coarse = F.interpolate(levels[index + 1], size=levels[index].shape[-2:], mode="nearest")
+            levels[index] = self.top_down[index](levels[index] + coarse)
+        for index in range(1, len(levels)):
+            fine = self.down[index - 1](levels[index - 1])
+            levels[index] = self.bottom_up[index - 1](levels[index] + fine)
+        tokens = [x.flatten(2).transpose(1, 2) + self.level_embedding[i] for i, x in enumerate(levels)]
+        return Memory(torch.cat(tokens, dim=1), tuple((x.shape[-2], x.shape[-1]) for x in levels))
+
+    def _attend(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        tokens = x.flatten(2).transpose(1, 2) + sine_positions(_centres(height, width, x), x.shape[1])
+        return self.attention(tokens).transpose(1, 2).unflatten(2, (height, width))
+
+
+def sine_positions(values: Tensor, width: int) -> Tensor:
+    """Encode N fractions of the image per row, (..., N), as sines and cosines, (..., width), in 20 to 1 octaves.
+
+    Source: Attention Is All You Need (2017), with the temperature 20 that DINO takes for images.
+    """
+    per_value = width // values.shape[-1]
+    frequencies = 20 ** (-torch.arange(per_value // 2, device=values.device) * 2 / per_value) * 2 * torch.pi
+    angles = values[..., None] * frequencies
+    return torch.cat((angles.sin(), angles.cos()), dim=-1).flatten(-2)
+
+
+def _centres(height: int, width: int, like: Tensor) -> Tensor:
+    y = (torch.arange(height, device=like.device, dtype=like.dtype) + 0.5) / height
+    x = (torch.arange(width, device=like.device, dtype=like.dtype) + 0.5) / width
+    grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack((grid_x, grid_y), dim=-1).flatten(0, 1)
