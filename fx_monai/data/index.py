@@ -48,15 +48,15 @@ def index_dataset(
     result: ReadResult = module.read(root, name=name, options=merged)
     notes = list(result.notes)
     if result.missing:
-        shown = ", ".join(sorted(result.missing)[:5])
+        shown = ", ".join(sorted(result.missing)[:5]) + (", ..." if len(result.missing) > 5 else "")
         if not allow_missing_images:
             raise DataError(
                 where=f"{name}, {root}",
-                problem=f"{len(result.missing)} annotated images are not there ({shown}{', ...' if len(result.missing) > 5 else ''})",
+                problem=f"{len(result.missing)} annotated images are not there ({shown})",
                 expected="every annotated image below the root",
                 remedy="Complete the download, or leave them out with --allow-missing-images",
             )
-        notes.append(f"{name}: {len(result.missing)} annotated images are not there and were left out ({shown}, ...)")
+        notes.append(f"{name}: {len(result.missing)} annotated images are not there and were left out ({shown})")
     if not result.records:
         raise DataError(
             where=f"{name}, {root}",

@@ -10,6 +10,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from pydicom.config import disable_value_validation
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
@@ -89,7 +90,9 @@ def read_header(path: Path) -> pydicom.Dataset:
         DataError: missing or not DICOM.
     """
     try:
-        return pydicom.dcmread(path, stop_before_pixels=True)
+        # public sets write ages and other values against the standard; readers check what they use
+        with disable_value_validation():
+            return pydicom.dcmread(path, stop_before_pixels=True)
     except (OSError, InvalidDicomError, EOFError) as error:
         raise _unreadable(path, error) from error
 

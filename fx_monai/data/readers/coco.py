@@ -91,7 +91,7 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
 
 
 def _about(image: Mapping[str, Any], tags: Mapping[int, str], namespace: str) -> dict[str, Any]:
-    """Return what the entry tells about the patient: ``metadata``, ``patient_id``, or tags such as ``PatientID:169``."""
+    """Return what the entry tells about the patient: metadata, patient_id, or tags such as ``PatientID:169``."""
     metadata = image.get("metadata") or {}
     for tag in image.get("tag_ids", []):
         key, _, value = tags.get(tag, "").replace("/", ":", 1).partition(":")

@@ -6,6 +6,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pydicom
+from pydicom.config import disable_value_validation
+
 from fx_monai.data.pixels import header_spacing_mm, read_header
 from fx_monai.data.readers.tables import age_years, sex, spacing, view
 
@@ -17,7 +20,11 @@ def patient_tags(path: Path, *, frame_width: int) -> dict[str, Any]:
         path: DICOM file.
         frame_width: of the annotation frame in pixels; the file may be a scaled copy.
     """
-    header = read_header(path)
+    with disable_value_validation():
+        return _tags(read_header(path), frame_width)
+
+
+def _tags(header: pydicom.Dataset, frame_width: int) -> dict[str, Any]:
     shown = str(header.get("ViewPosition", "")) or str(header.get("SeriesDescription", "")).removeprefix("view: ")
     found = header_spacing_mm(header)
     scale = int(header.Columns) / frame_width

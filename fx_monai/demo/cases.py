@@ -1,0 +1,104 @@
+"""A case: one image of one patient at one site, with its findings. A pure function of its plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fx_monai.demo.anatomy import Patient, Pose, build_anatomy
+from fx_monai.demo.film import SITES, expose
+from fx_monai.demo.findings import (
+    CARDIOMEGALY,
+    CONSOLIDATION,
+    EFFUSION,
+    FINDINGS,
+    INFILTRATION,
+    NODULE,
+    PNEUMOTHORAX,
+    Lesion,
+)
+
+# probability of each finding per dataset; findings co-occur
+PREVALENCE = {
+    "nih_chestxray14": {NODULE: 0.25, EFFUSION: 0.22, PNEUMOTHORAX: 0.2, CARDIOMEGALY: 0.22, INFILTRATION: 0.22},
+    "rsna_pneumonia": {CONSOLIDATION: 0.5, NODULE: 0.15, CARDIOMEGALY: 0.15},
+    "chestx_det": {NODULE: 0.3, CONSOLIDATION: 0.32, EFFUSION: 0.3, PNEUMOTHORAX: 0.25, CARDIOMEGALY: 0.25},
+    "siim_acr": {PNEUMOTHORAX: 0.5, NODULE: 0.12, EFFUSION: 0.12},
+    "montgomery": {INFILTRATION: 0.45},
+}
+# at most so many of one kind in an image
+_REPEATS = {NODULE: 3, CONSOLIDATION: 2, INFILTRATION: 2}
+
+
+@dataclass(frozen=True)
+class CasePlan:
+    """What to generate.
+
+    Args:
+        dataset: decides site and findings.
+        number: of the image within the dataset.
+        patient: number of the patient within the dataset.
+        seed: of the cohort.
+    """
+
+    dataset: str
+    number: int
+    patient: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Case:
+    """A generated image.
+
+    Args:
+        plan: what it was generated from.
+        image: (S, S) uint8, bone bright.
+        lesions: all findings.
+        lungs: masks (S, S) of the patient's left and right lung.
+        age, sex, view: of the patient and the acquisition.
+    """
+
+    plan: CasePlan
+    image: NDArray[np.uint8]
+    lesions: tuple[Lesion, ...]
+    lungs: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+    age: int
+    sex: str
+    view: str
+
+    def has(self, name: str) -> bool:
+        """Return whether the case shows a finding."""
+        return any(lesion.name == name for lesion in self.lesions)
+
+
+def make_case(plan: CasePlan, side: int) -> Case:
+    """Generate one case; the same plan gives the same bytes."""
+    who = _generator(plan, "patient", plan.patient)
+    patient = Patient.draw(who)
+    age, sex = int(who.integers(18, 90)), "F" if who.uniform() < 0.5 else "M"
+    if sex == "M":
+        patient.breast_cm = 0.0
+    how = _generator(plan, "image", plan.number)
+    view = "AP" if how.uniform() < 0.4 else "PA"
+    pose = Pose.draw(how, ap=view == "AP")
+    present = [name for name, chance in PREVALENCE[plan.dataset].items() if how.uniform() < chance]
+    enlarged = CARDIOMEGALY in present
+    anatomy = build_anatomy(side, patient, pose, heart_scale=how.uniform(1.28, 1.5) if enlarged else 1.0)
+    lesions = [Lesion(CARDIOMEGALY, anatomy.heart)] if enlarged else []
+    for name, add in FINDINGS.items():
+        for _ in range(int(how.integers(1, _REPEATS.get(name, 1) + 1)) if name in present else 0):
+            lesion = add(anatomy, how)
+            if lesion.mask.sum() >= (0.024 * side) ** 2:
+                anatomy.taken |= lesion.mask
+                lesions.append(lesion)
+    image = expose(anatomy, SITES[plan.dataset], how)
+    # the patient's left lung stands at the right of the image
+    return Case(plan, image, tuple(lesions), (anatomy.lungs[1], anatomy.lungs[0]), age, sex, view)
+
+
+def _generator(plan: CasePlan, purpose: str, number: int) -> np.random.Generator:
+    name = [ord(letter) for letter in f"{plan.dataset} {purpose}"]
+    return np.random.default_rng([plan.seed, number, *name])

@@ -1,0 +1,124 @@
+"""The demo cohort: some hundred phantoms, written whole or not at all, the same for the same seed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from fx_monai.demo.cases import Case, CasePlan, make_case
+from fx_monai.demo.native import WRITERS
+from fx_monai.errors import DataError
+
+VERSION = "1"
+ABOUT = "DEMO.json"
+SIDE = 256
+# share of the images, images per patient
+_SHARES = {
+    "nih_chestxray14": (0.27, 2),
+    "rsna_pneumonia": (0.23, 1),
+    "chestx_det": (0.21, 1),
+    "siim_acr": (0.18, 1),
+    "montgomery": (0.11, 1),
+}
+
+
+@dataclass(frozen=True)
+class DemoSummary:
+    """What was written.
+
+    Args:
+        folder: where.
+        images: number per dataset.
+        findings: number of lesions by name, over all datasets.
+        seconds: it took, 0 when the cohort was there already.
+    """
+
+    folder: Path
+    images: dict[str, int]
+    findings: dict[str, int]
+    seconds: float
+
+    def __str__(self) -> str:
+        images = ", ".join(f"{name} {count}" for name, count in self.images.items())
+        findings = ", ".join(f"{name} {count}" for name, count in self.findings.items())
+        return f"{self.folder}: {sum(self.images.values())} phantoms, not patients ({images}; {findings})"
+
+
+def plan_cohort(num_images: int, seed: int) -> dict[str, list[CasePlan]]:
+    """Return the plan of every image, by dataset."""
+    plans = {}
+    for dataset, (share, per_patient) in _SHARES.items():
+        count = max(10, round(share * num_images))
+        plans[dataset] = [CasePlan(dataset, number, number // per_patient, seed) for number in range(count)]
+    return plans
+
+
+def write_demo_cohort(
+    out: Path,
+    *,
+    num_images: int = 600,
+    seed: int = 0,
+    workers: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+) -> DemoSummary:
+    """Write the cohort in the native formats of five datasets, one folder each.
+
+    A folder that holds the same cohort already is left as it is. The files don't depend on the number of workers.
+
+    Args:
+        out: folder to write; it appears when everything is written.
+        num_images: about so many images in all.
+        seed: of everything.
+        workers: processes.
+        progress: called with (done, total).
+
+    Raises:
+        DataError: the folder holds something else.
+    """
+    wanted = {"version": VERSION, "seed": seed, "num_images": num_images}
+    if (out / ABOUT).is_file():
+        about = json.loads((out / ABOUT).read_text(encoding="utf-8"))
+        if {key: about.get(key) for key in wanted} == wanted:
+            return DemoSummary(out, about["images"], about["findings"], 0.0)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(
+            where=str(out),
+            problem="the folder is not empty and holds another cohort or something else",
+            expected="a new folder, or this cohort",
+            remedy="Name another folder, or delete this one",
+        )
+    started = time.monotonic()
+    temporary = out.with_name(out.name + f".part{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    plans = plan_cohort(num_images, seed)
+    total, done = sum(map(len, plans.values())), 0
+    findings: dict[str, int] = {}
+    try:
+        with ProcessPoolExecutor(workers) as pool:
+            for dataset, plan in plans.items():
+                cases: list[Case] = []
+                for case in pool.map(partial(make_case, side=SIDE), plan, chunksize=8):
+                    cases.append(case)
+                    done += 1
+                    if progress:
+                        progress(done, total)
+                for case in cases:
+                    for lesion in case.lesions:
+                        findings[lesion.name] = findings.get(lesion.name, 0) + 1
+                WRITERS[dataset](cases, temporary / dataset)
+        images = {dataset: len(plan) for dataset, plan in plans.items()}
+        about = {**wanted, "images": images, "findings": findings, "note": "generated phantoms, not patients"}
+        (temporary / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        if out.exists():
+            out.rmdir()
+        os.replace(temporary, out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return DemoSummary(out, images, findings, time.monotonic() - started)
