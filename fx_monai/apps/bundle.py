@@ -1,19 +1,25 @@
-"""What the bundle's configurations name: thin functions, so that the JSON files hold values and no logic."""
+"""What the bundle's configurations name: thin classes and functions; the JSON files hold values and no logic."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from ignite.engine import Engine, Events
 from monai.data import Dataset
+from monai.engines.workflow import Workflow
 
 from fx_monai.apps.devices import choose_device
-from fx_monai.apps.training import TrainingSession
-from fx_monai.errors import ConfigError, did_you_mean
+from fx_monai.apps.evaluation import print_scores
+from fx_monai.apps.prediction import Predictor, Summary, find_images, predict_file
+from fx_monai.apps.training import TrainingSession, say
+from fx_monai.errors import ConfigError, FxError, did_you_mean
+from fx_monai.models.weights import load_network
+from fx_monai.progress import progress_bar
 
 _RUN_FLAGS = {
     "config_file", "meta_file", "logging_file", "init_id", "run_id", "final_id", "tracking", "args_file",
@@ -30,6 +36,63 @@ class RecordList(Dataset):
 
     def __init__(self, data: list[dict[str, str | int]]) -> None:
         super().__init__(data)
+
+
+class ImageFiles(Dataset):
+    """The images of a folder (searched recursively) or one file, as dicts with ``name`` and ``image`` (path).
+
+    Args:
+        folder: folder or file.
+        data: such dicts, instead of looking into the folder.
+
+    Raises:
+        DataError: nothing there.
+    """
+
+    def __init__(self, folder: str, data: list[dict[str, str]] | None = None) -> None:
+        found = find_images([Path(folder)]) if data is None else {}
+        super().__init__(data if data is not None else [{"name": n, "image": str(p)} for n, p in found.items()])
+
+
+class PredictionEvaluator(Workflow):
+    """Predicts every image of a dataset and writes JSON, masks and overlay; one bad file doesn't stop the rest.
+
+    Args:
+        device: where to run.
+        dataset: see :class:`ImageFiles`.
+        inferer: the predictor.
+        output_dir: folder to write.
+        val_handlers: Ignite or MONAI handlers.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: torch.device | str,
+        dataset: ImageFiles,
+        inferer: Predictor,
+        output_dir: str,
+        val_handlers: Sequence[Any] | None = None,
+    ) -> None:
+        super().__init__(device, 1, [dataset[i] for i in range(len(dataset))], decollate=False)
+        self.inferer = inferer
+        self.summary = Summary(Path(output_dir))
+        self._bar = progress_bar("predicting")
+        self.add_event_handler(Events.COMPLETED, self._report)
+        self._register_handlers(list(val_handlers or ()))
+
+    def _iteration(self, engine: Engine, item: Mapping[str, str]) -> dict[str, Any]:
+        try:
+            predict_file(self.inferer, Path(item["image"]), item["name"], self.summary.folder)
+            self.summary.written.append(item["name"])
+        except FxError as error:
+            self.summary.failed.append((item["name"], str(error)))
+        self._bar(self.state.iteration, self.state.epoch_length)
+        return {}
+
+    def _report(self) -> None:
+        for line in self.summary.lines():
+            say(line)
 
 
 def default_device() -> torch.device:
@@ -54,7 +117,7 @@ def training_session(
     Raises:
         ConfigError: an override names nothing.
     """
-    refuse_unknown_overrides(Path(bundle_root), sys.argv[1:])
+    refuse_unknown_overrides(bundle_root)
     values = dict(overrides)
     if seed is not None:
         values["seed"] = int(seed)
@@ -70,7 +133,13 @@ def training_session(
     )
 
 
-def refuse_unknown_overrides(bundle_root: Path, words: list[str]) -> None:
+def evaluate(session: TrainingSession, weights: str, split: str) -> None:
+    """Evaluate weights on a split of the session's data and print the table."""
+    network = load_network(Path(weights)).to(session.device)
+    print_scores(network, session.experiment, split, device=session.device, output_dir=str(session.output_dir))
+
+
+def refuse_unknown_overrides(bundle_root: str, words: Sequence[str] | None = None) -> None:
     """Refuse ``--key`` words of ``python -m monai.bundle run`` whose first part no configuration has.
 
     MONAI adds an unknown key silently, so a misspelt override would do nothing.
@@ -78,10 +147,11 @@ def refuse_unknown_overrides(bundle_root: Path, words: list[str]) -> None:
     Raises:
         ConfigError: with the closest known key.
     """
+    words = sys.argv[1:] if words is None else list(words)
     if not words or words[0] not in ("run", "run_workflow"):
         return
     known = set(_RUN_FLAGS)
-    for file in (bundle_root / "configs").glob("*.json"):
+    for file in (Path(bundle_root) / "configs").glob("*.json"):
         known |= set(json.loads(file.read_text(encoding="utf-8")))
     for word in words:
         if not word.startswith("--"):

@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from fx_monai.apps.devices import choose_device
-from fx_monai.apps.experiment import open_experiment
+from fx_monai.apps.experiment import Experiment, open_experiment
+from fx_monai.apps.prediction import RESEARCH_ONLY
 from fx_monai.apps.tables import score_table, write_csv
 from fx_monai.apps.training import prepare_data_root, say
 from fx_monai.data.splits import PARTS
 from fx_monai.engine.evaluator import MatrixEvaluator
 from fx_monai.errors import CheckpointError, ConfigError, did_you_mean
+from fx_monai.models.foundation_x import FoundationX
 from fx_monai.models.weights import load_network
 from fx_monai.recipe import load_recipe
 
@@ -43,27 +47,38 @@ def evaluate_weights(
     network = load_network(weights).to(choose_device(device))
     recipe = load_recipe(recipe_name, {**(overrides or {}), "model.image_size": network.config.image_size})
     experiment = open_experiment(recipe, data_root=prepare_data_root(recipe, data_root), report=say)
+    return print_scores(network, experiment, split, device=choose_device(device), output_dir=output_dir)
+
+
+def print_scores(
+    network: FoundationX, experiment: Experiment, split: str, *, device: torch.device, output_dir: str = ""
+) -> list[dict[str, Any]]:
+    """Score a network on a split, print the table, write ``results.csv`` when a folder is given; return the rows.
+
+    Raises:
+        CheckpointError: the network is for other classes than the data.
+    """
     for task, spec in experiment.specs.items():
         if network.specs.get(task) != spec:
+            theirs = f"{network.specs[task].classes}" if task in network.specs else "other tasks"
             raise CheckpointError(
-                where=f"{weights}, task {task}",
-                problem="the weights are for "
-                + (f"{network.specs[task].classes}" if task in network.specs else "other tasks"),
+                where=f"weights, task {task}",
+                problem=f"they are for {theirs}",
                 expected=f"{spec.classes}",
                 remedy="Evaluate with the recipe and the data the weights were trained with",
             )
     evaluator = MatrixEvaluator(
-        device=choose_device(device),
+        device=device,
         datasets={task: experiment.dataset(task, split, augmented=False) for task in experiment.specs},
         networks={"selected": network},
         split=split,
-        batch_size=recipe.evaluation.batch_size,
+        batch_size=experiment.recipe.evaluation.batch_size,
     )
     evaluator.run()
     say("")
     say(score_table(evaluator.rows, models=["selected"]))
-    say(f"\n{split} split; research use only" + (f"; {network.card.note}" if network.card.note else ""))
+    say(f"\n{split} split; {'; '.join(filter(None, (RESEARCH_ONLY, network.card.note)))}")
     if output_dir:
-        write_csv(evaluator.rows, Path(output_dir) / "results.csv")
-        say(f"table: {Path(output_dir) / 'results.csv'}")
+        write_csv(evaluator.rows, Path(output_dir) / f"results_{split}.csv")
+        say(f"table: {Path(output_dir) / f'results_{split}.csv'}")
     return evaluator.rows

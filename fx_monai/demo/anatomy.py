@@ -153,7 +153,7 @@ def build_anatomy(side: int, patient: Patient, pose: Pose, *, heart_scale: float
     """
     frame = Frame(side, patient, pose)
     generator = np.random.default_rng(patient.seed)
-    lungs = tuple(_lung(frame, number) for number in (0, 1))
+    lungs = (_lung(frame, 0), _lung(frame, 1))
     heart = _heart(frame, heart_scale)
     both = lungs[0] | lungs[1]
     depth = np.sqrt(cv2.distanceTransform(both, cv2.DIST_L2, 5) / (0.1 * side)).clip(0, 1)
@@ -229,10 +229,11 @@ def _body(frame: Frame) -> Map:
 
 
 def _mediastinum(frame: Frame) -> Map:
-    lean = frame.patient.lean
-    outline = (*np.array([(0.465, 0.0), (0.455, 0.3), (0.44, 0.45), (0.42, 0.6), (0.42, 0.9)]), lean, 0)
-    band = fill(frame, np.vstack([outline, (outline * (-1, 1) + (1 + 2 * lean, 0))[::-1]])).astype(np.float32)
-    knob = fill(frame, (*np.array([(0.5, 0.26), (0.56, 0.26), (0.575, 0.3), (0.55, 0.345), (0.5, 0.34)]), lean, 0))
+    lean = np.array([frame.patient.lean, 0.0])
+    outline = np.array([(0.465, 0.0), (0.455, 0.3), (0.44, 0.45), (0.42, 0.6), (0.42, 0.9)])
+    mirrored = (outline * (-1, 1) + (1, 0))[::-1]
+    band = fill(frame, np.vstack([outline, mirrored]) + lean).astype(np.float32)
+    knob = fill(frame, np.array([(0.5, 0.26), (0.56, 0.26), (0.575, 0.3), (0.55, 0.345), (0.5, 0.34)]) + lean)
     return cv2.GaussianBlur(4.0 * band + 1.6 * knob.astype(np.float32), (0, 0), 0.016 * frame.side)
 
 
@@ -304,7 +305,7 @@ def _vessels(frame: Frame, lungs: NDArray[np.uint8], generator: np.random.Genera
     for side in (-1, 1):
         hilum = np.array([0.5 + side * 0.085, 0.45])
         total += 1.4 * cv2.GaussianBlur(
-            stroke(frame, np.stack([hilum - (0, 0.05), (*hilum, 0, 0.06)]), 0.035), (0, 0), 4
+            stroke(frame, hilum + np.array([(0, -0.05), (0, 0.06)]), 0.035), (0, 0), 4
         )
         for _ in range(11):
             direction = np.array([side, 0.0]) @ _turn(generator.uniform(-1.25, 1.25))

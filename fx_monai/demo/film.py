@@ -98,4 +98,4 @@ def _line(side: int, generator: np.random.Generator) -> Map:
     curve = np.outer((1 - t) ** 2, start) + np.outer(2 * t * (1 - t), middle) + np.outer(t**2, end)
     layer = np.zeros((side, side), dtype=np.uint8)
     cv2.polylines(layer, [np.round(curve * side * 16).astype(np.int32)], False, 255, 1, cv2.LINE_AA, 4)
-    return layer.astype(np.float32) / 255
+    return layer.astype(np.float32) / np.float32(255)
