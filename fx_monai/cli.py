@@ -245,7 +245,7 @@ def _run(words: list[str]) -> int:
 def _call(name: str, verb: Callable[..., Any], words: list[str]) -> int:
     """Check the words against the verb's parameters, then let python-fire call it."""
     import fire
-    from fire.decorators import SetParseFns
+    from fire.decorators import SetParseFn
 
     positional, flags = _sort_words(name, verb, words)
     parameters = inspect.signature(verb).parameters
@@ -255,7 +255,7 @@ def _call(name: str, verb: Callable[..., Any], words: list[str]) -> int:
         # errors must reach main() instead of fire's own report
         result.append((args, kwargs))
 
-    parse = SetParseFns(default=str, **dict.fromkeys(flags, str))
+    parse = SetParseFn(str)
     fire.Fire(parse(call), command=[*positional, *(f"--{key}={value}" for key, value in flags.items())], name=name)
     args, kwargs = result[0]
     converted = {key: _convert(name, key, value, parameters[key].annotation) for key, value in kwargs.items()}

@@ -29,7 +29,7 @@ TITLES = {
 
 
 def score_table(rows: Sequence[Row], *, models: Sequence[str]) -> str:
-    """Return one Markdown table per kind: a line per dataset, and per metric one value for each model."""
+    """Return one Markdown table per kind: a line per dataset, a column per metric with one value for each model."""
     blocks = []
     for kind, metrics in COLUMNS.items():
         own = [row for row in rows if row["kind"] == kind]
@@ -37,9 +37,13 @@ def score_table(rows: Sequence[Row], *, models: Sequence[str]) -> str:
             continue
         values = {(row["dataset"], row["model"], row["metric"]): row["value"] for row in own}
         images = {row["dataset"]: row["images"] for row in own if "@" not in row["metric"]}
-        header = [kind, "images", *(f"{TITLES[metric]} {model}" for metric in metrics for model in models)]
+        header = [f"{kind} ({' / '.join(models)})", "images", *(TITLES[metric] for metric in metrics)]
         lines = [
-            [name, str(images[name]), *(number(values.get((name, model, m))) for m in metrics for model in models)]
+            [
+                name,
+                str(images[name]),
+                *(" / ".join(number(values.get((name, model, metric))) for model in models) for metric in metrics),
+            ]
             for name in images
         ]
         blocks.append(markdown(header, lines))

@@ -304,9 +304,7 @@ def _vessels(frame: Frame, lungs: NDArray[np.uint8], generator: np.random.Genera
     total = _blank(frame)
     for side in (-1, 1):
         hilum = np.array([0.5 + side * 0.085, 0.45])
-        total += 1.4 * cv2.GaussianBlur(
-            stroke(frame, hilum + np.array([(0, -0.05), (0, 0.06)]), 0.035), (0, 0), 4
-        )
+        total += 1.4 * cv2.GaussianBlur(stroke(frame, hilum + np.array([(0, -0.05), (0, 0.06)]), 0.035), (0, 0), 4)
         for _ in range(11):
             direction = np.array([side, 0.0]) @ _turn(generator.uniform(-1.25, 1.25))
             _branch(frame, total, hilum, direction, 0.011, 3, generator)

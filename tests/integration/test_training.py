@@ -1,0 +1,141 @@
+"""The chain on a tiny recipe: same seed, stop and resume, results, prediction."""
+
+import json
+import signal
+
+import pytest
+import torch
+from ignite.engine import Events
+from PIL import Image
+
+from fx_monai.apps.prediction import predict_files
+from fx_monai.apps.training import TrainingSession
+from fx_monai.cli import main
+from fx_monai.errors import CheckpointError, ConfigError
+from fx_monai.models.weights import load_network
+from tests.builders import tiny_data_root, tiny_recipe
+
+
+@pytest.fixture
+def data(tmp_path):
+    return tiny_data_root(tmp_path / "data")
+
+
+def session(tmp_path, data, name, **options):
+    recipe = str(tiny_recipe(tmp_path / "recipe.yaml"))
+    return TrainingSession(recipe, data_root=data, output_dir=tmp_path / name, **options)
+
+
+def run(made, stop_at=None, losses=None):
+    trainer = made.trainer()
+    if losses is not None:
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda e: losses.append(float(e.state.output["loss"])))
+    if stop_at is not None:
+        trainer.add_event_handler(Events.ITERATION_STARTED(once=stop_at), lambda: signal.raise_signal(signal.SIGTERM))
+    trainer.run()
+    return trainer
+
+
+def weights(made):
+    return {**made.network.state_dict(), **{f"teacher.{k}": v for k, v in made.teacher.trunk.state_dict().items()}}
+
+
+def assert_equal(a, b):
+    assert a.keys() == b.keys()
+    for key in a:
+        assert torch.equal(a[key], b[key]), key
+
+
+def test_same_seed_same_losses_and_weights(tmp_path, data):
+    first, second = [], []
+    a, b = session(tmp_path, data, "a"), session(tmp_path, data, "b")
+    run(a, losses=first)
+    run(b, losses=second)
+    assert first == second
+    assert len(set(first)) > 5
+    assert_equal(weights(a), weights(b))
+
+
+@pytest.mark.parametrize("stop_at", [1, 5, 9])
+def test_stopped_and_resumed_equals_uninterrupted(tmp_path, data, stop_at):
+    whole = session(tmp_path, data, "whole")
+    run(whole)
+    part = session(tmp_path, data, "part")
+    stopped = run(part, stop_at=stop_at)
+    assert stopped.state.iteration == stop_at
+    resumed = session(tmp_path, data, "part", resume=True)
+    trainer = run(resumed)
+    assert trainer.state.iteration == trainer.schedule.total_steps
+    assert_equal(weights(whole), weights(resumed))
+    assert [r["value"] for r in whole.history.scores] == [r["value"] for r in resumed.history.scores] or all(
+        x["metric"] == y["metric"] for x, y in zip(whole.history.scores, resumed.history.scores, strict=True)
+    )
+    assert part.tracker.run_id == resumed.tracker.run_id
+
+
+def test_whole_run_leaves_tables_pictures_weights_and_one_mlflow_run(tmp_path, data, capsys):
+    made = session(tmp_path, data, "out")
+    made.trainer().run()
+    out = made.finish()
+    for name in ("results.md", "results.csv", "results.json", "phases.csv", "validation.csv", "learning_curves.png"):
+        assert (out / name).stat().st_size > 0, name
+    assert list((out / "overlays").glob("coco_*.png"))
+    rows = json.loads((out / "results.json").read_text())["rows"]
+    assert {row["model"] for row in rows} == {"student", "teacher", "selected"}
+    assert {row["split"] for row in rows} == {"test"}
+    network = load_network(made.weights_path)
+    assert network.card.recipe == "tiny"
+
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlruns.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("fx_monai").experiment_id])
+    assert [r.info.status for r in runs] == ["FINISHED"]
+    assert "test/coco/segmentation/dice_positive/selected" in runs[0].data.metrics
+    assert runs[0].data.params["schedule.cycles"] == "2"
+
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    Image.new("L", (90, 50), 100).save(pictures / "wide.png")
+    (pictures / "broken.png").write_bytes(b"")
+    summary = predict_files(made.weights_path, [pictures], output_dir=tmp_path / "predicted")
+    assert summary.written == ["wide"]
+    assert summary.failed[0][0] == "broken"
+    result = json.loads((tmp_path / "predicted" / "wide.json").read_text())
+    assert (result["width"], result["height"]) == (90, 50)
+    assert "research use only" in result["note"]
+    with Image.open(tmp_path / "predicted" / result["masks"][0]["file"]) as mask:
+        assert mask.size == (90, 50)
+    assert not list((tmp_path / "predicted").glob(".part*"))
+
+
+def test_output_folder_is_not_overwritten(tmp_path, data):
+    run(session(tmp_path, data, "out"))
+    with pytest.raises(CheckpointError, match="already holds a run"):
+        session(tmp_path, data, "out")
+
+
+def test_resume_refuses_what_does_not_fit(tmp_path, data):
+    with pytest.raises(CheckpointError, match="no checkpoint to resume"):
+        session(tmp_path, data, "new", resume=True)
+    run(session(tmp_path, data, "out"))
+    changed = session(tmp_path, data, "out", resume=True, overrides={"teacher.ema_momentum": 0.5})
+    with pytest.raises(CheckpointError, match="another recipe"):
+        changed.trainer()
+    (tmp_path / "out" / "checkpoint.pt").write_bytes(b"PK\x03\x04 truncated")
+    with pytest.raises(CheckpointError, match="can't be read as weights"):
+        session(tmp_path, data, "out", resume=True).trainer()
+
+
+def test_unreadable_images_are_listed_and_skipped_only_when_asked(tmp_path, data):
+    (data / "csv" / "images" / "3.png").write_bytes(b"no image")
+    with pytest.raises(Exception, match=r"1 of 10 can't be used \(3.png: 3.png: unreadable"):
+        session(tmp_path, data, "a")
+    made = session(tmp_path, data, "b", overrides={"data.skip_unreadable": True})
+    assert int(made.experiment.stores["csv"].valid.sum()) == 9
+
+
+def test_missing_pieces_are_named_before_any_work(tmp_path, data):
+    with pytest.raises(ConfigError, match="there is no class 'sqare'. Did you mean 'square'"):
+        session(tmp_path, data, "a", overrides={"datasets.coco.classes": {"segmentation": ["sqare"]}})
+    assert main(["train", str(tmp_path / "recipe.yaml"), "--data-root", str(data), "--dry-run"]) == 0
