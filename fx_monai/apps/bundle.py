@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -25,6 +27,26 @@ _RUN_FLAGS = {
     "config_file", "meta_file", "logging_file", "init_id", "run_id", "final_id", "tracking", "args_file",
     "tracking_uri", "experiment_name", "run_name", "save_execute_config", "workflow_type",
 }  # fmt: skip
+
+
+def _print_user_errors_plainly() -> None:
+    """Under ``python -m monai.bundle``, end with the message of an ``FxError`` instead of MONAI's traceback."""
+    default = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, FxError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None or os.environ.get("FX_MONAI_DEBUG"):
+            default(kind, error, traceback)
+        else:
+            sys.stderr.write(f"{cause}\n")
+
+    sys.excepthook = hook
+
+
+if Path(sys.argv[0]).parts[-3:] == ("monai", "bundle", "__main__.py"):
+    _print_user_errors_plainly()
 
 
 class RecordList(Dataset):
@@ -152,7 +174,8 @@ def refuse_unknown_overrides(bundle_root: str, words: Sequence[str] | None = Non
         return
     known = set(_RUN_FLAGS)
     for file in (Path(bundle_root) / "configs").glob("*.json"):
-        known |= set(json.loads(file.read_text(encoding="utf-8")))
+        if file.name != "metadata.json":
+            known |= set(json.loads(file.read_text(encoding="utf-8")))
     for word in words:
         if not word.startswith("--"):
             continue

@@ -132,6 +132,7 @@ class TrainingSession:
             cycles=cycles or section.cycles,
             lock_fraction=section.lock_fraction,
             lock_classification=section.lock_classification,
+            min_batches=section.min_batches,
             max_batches=section.max_batches,
         )
 

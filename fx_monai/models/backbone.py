@@ -8,6 +8,7 @@ from typing import Any
 
 import timm
 import torch
+import torch.nn.functional as F
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -40,6 +41,9 @@ class Backbone(nn.Module):
         super().__init__()
         # convolutions train a fifth faster on CPU with channels last (lite0, 192 px: 54 -> 44 ms an image)
         self.net = _create(config).to(memory_format=torch.channels_last)
+        for module in self.net.modules():
+            if type(module) is nn.Conv2d and module.kernel_size == (1, 1) and module.stride == (1, 1):
+                module.__class__ = PointwiseConv2d
         info: Any = self.net.feature_info
         reductions = info.reduction()
         self.levels = [reductions.index(stride) for stride in STRIDES if stride in reductions]
@@ -83,6 +87,20 @@ class Backbone(nn.Module):
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
+
+
+class PointwiseConv2d(nn.Conv2d):
+    """A 1 x 1 convolution as a matrix product over the channels; the same parameters and results as ``nn.Conv2d``.
+
+    With channels last the product needs no copy, and PyTorch's own 1 x 1 convolution is slow on CPUs (lite0, 160 px: 37
+    -> 29 ms of training an image with one thread, 28 -> 17 ms with two).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve (B, C, H, W)."""
+        if self.groups != 1:
+            return super().forward(x)
+        return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
 
 def _create(config: BackboneConfig) -> nn.Module:

@@ -19,13 +19,13 @@ def write_weights(network: FoundationX, card: ModelCard, path: Path) -> None:
     save_atomically(network.state_dict(), path)
 
 
-def load_network(path: Path) -> FoundationX:
+def load_network(path: str | Path) -> FoundationX:
     """Build the network that the weights belong to and load them strictly; evaluation mode, on the CPU.
 
     Raises:
         CheckpointError: no such file, not weights of fx_monai, or damaged.
     """
-    state = load_weights_only(path)
+    state = load_weights_only(Path(path))
     if not isinstance(state, dict) or _CARD_KEY not in state:
         raise CheckpointError(
             where=str(path),

@@ -136,6 +136,6 @@ def test_unreadable_images_are_listed_and_skipped_only_when_asked(tmp_path, data
 
 
 def test_missing_pieces_are_named_before_any_work(tmp_path, data):
-    with pytest.raises(ConfigError, match="there is no class 'sqare'. Did you mean 'square'"):
+    with pytest.raises(ConfigError, match=r"there is no class 'sqare'\. Did you mean 'square'"):
         session(tmp_path, data, "a", overrides={"datasets.coco.classes": {"segmentation": ["sqare"]}})
     assert main(["train", str(tmp_path / "recipe.yaml"), "--data-root", str(data), "--dry-run"]) == 0

@@ -1,9 +1,11 @@
+import copy
+
 import pytest
 import torch
 
 from fx_monai.errors import CheckpointError, ConfigError
 from fx_monai.models import backbone as module
-from fx_monai.models.backbone import STRIDES, Backbone
+from fx_monai.models.backbone import STRIDES, Backbone, PointwiseConv2d
 from fx_monai.models.config import BackboneConfig
 
 
@@ -97,3 +99,20 @@ def test_refusals(config, words):
 def test_drop_path_is_a_probability():
     with pytest.raises(ConfigError, match="drop_path"):
         BackboneConfig(drop_path=1.0)
+
+
+def test_pointwise_convolutions_give_the_same_numbers_and_gradients():
+    torch.manual_seed(0)
+    ours = Backbone(BackboneConfig(pretrained="none")).eval()
+    theirs = copy.deepcopy(ours)
+    swapped = [m for m in theirs.modules() if isinstance(m, PointwiseConv2d)]
+    for convolution in swapped:
+        convolution.__class__ = torch.nn.Conv2d
+    image = torch.rand(2, 1, 64, 64)
+    a, b = ours(image)[-1], theirs(image)[-1]
+    torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    a.square().mean().backward()
+    b.square().mean().backward()
+    for (name, p), q in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, rtol=1e-3, atol=1e-6, msg=name)
+    assert len(swapped) > 20

@@ -52,6 +52,11 @@ def test_max_batches_limits_release_and_lock():
     assert [p.num_batches for p in phases] == [4, 9]
 
 
+def test_min_batches_lengthens_small_tasks_only():
+    phases = build_schedule({Task("small", L): 3, Task("large", C): 30}, cycles=1, min_batches=8).phases
+    assert [p.num_batches for p in phases] == [4, 8, 30]
+
+
 counts = st.dictionaries(
     st.builds(Task, st.sampled_from(["a", "b", "c"]), st.sampled_from(list(Kind))), st.integers(1, 9), min_size=1
 )
