@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from fx_monai.errors import DataError
+from fx_monai.ops.masks import (
+    absolute_rle_to_coco,
+    decode_coco_rle,
+    encode_coco_rle,
+    encode_relative_rle,
+    mask_to_box,
+    polygons_to_coco,
+    relative_rle_to_coco,
+    uncompressed_to_coco,
+)
+
+# the unit vector of the three public dialects (H = 4, W = 5)
+MASK = np.array([[0, 0, 0, 0, 1], [0, 1, 1, 0, 0], [0, 1, 1, 1, 0], [0, 0, 0, 0, 1]], dtype=np.uint8)
+
+
+def test_relative_dialect():
+    rle = relative_rle_to_coco("5 2 2 2 3 1 1 1 2 1", height=4, width=5, where="x")
+    assert np.array_equal(decode_coco_rle(rle), MASK)
+    assert encode_relative_rle(MASK) == "5 2 2 2 3 1 1 1 2 1"
+
+
+def test_absolute_row_major_dialect():
+    rle = absolute_rle_to_coco("5 1 7 2 12 3 20 1", height=4, width=5, where="x")
+    assert np.array_equal(decode_coco_rle(rle), MASK)
+
+
+def test_coco_dialect():
+    assert encode_coco_rle(MASK) == {"size": [4, 5], "counts": "52201ON010"}
+    assert np.array_equal(decode_coco_rle({"size": [4, 5], "counts": "52201ON010"}), MASK)
+    uncompressed = {"size": [4, 5], "counts": [5, 2, 2, 2, 3, 1, 1, 1, 2, 1]}
+    assert uncompressed_to_coco(uncompressed, where="x")["counts"] == "52201ON010"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("5 2 2", "3 numbers"),
+        ("5 -2", "negative number -2"),
+        ("5 x", "not a number"),
+        ("5 99", "84 pixels beyond the frame"),
+    ],
+)
+def test_relative_dialect_refuses(text, message):
+    with pytest.raises(DataError, match=message):
+        relative_rle_to_coco(text, height=4, width=5, where="file, row 3")
+
+
+def test_absolute_dialect_refuses_runs_outside():
+    with pytest.raises(DataError, match="outside the frame"):
+        absolute_rle_to_coco("20 2", height=4, width=5, where="x")
+    with pytest.raises(DataError, match="outside the frame"):
+        absolute_rle_to_coco("0 1", height=4, width=5, where="x")
+
+
+def test_uncompressed_refuses_wrong_sum():
+    with pytest.raises(DataError, match="add up to 3"):
+        uncompressed_to_coco({"size": [4, 5], "counts": [3]}, where="x")
+
+
+@given(arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 1)))
+def test_round_trips(mask):
+    height, width = mask.shape
+    assert np.array_equal(decode_coco_rle(encode_coco_rle(mask)), mask)
+    text = encode_relative_rle(mask)
+    if mask.any():
+        rle = relative_rle_to_coco(text, height=height, width=width, where="x")
+        assert np.array_equal(decode_coco_rle(rle), mask)
+    else:
+        assert text == "-1"
+
+
+def test_polygon_fills_its_inside():
+    rle = polygons_to_coco([[1, 1, 4, 1, 4, 3, 1, 3]], height=5, width=6)
+    expected = np.zeros((5, 6), np.uint8)
+    expected[1:3, 1:4] = 1
+    assert np.array_equal(decode_coco_rle(rle), expected)
+
+
+def test_bounds():
+    assert mask_to_box(MASK) == (1, 0, 5, 4)
+    assert mask_to_box(np.zeros((3, 3))) is None
