@@ -17,6 +17,7 @@ from fx_monai.apps.prediction import RESEARCH_ONLY
 from fx_monai.apps.tables import score_table, write_csv
 from fx_monai.engine.evaluator import MatrixEvaluator
 from fx_monai.engine.handlers import Row
+from fx_monai.files import write_text
 from fx_monai.models.weights import load_network
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def write_results(session: TrainingSession) -> Path:
     write_csv(session.history.scores, out / "validation.csv")
     table = score_table(rows, models=("student", "teacher", SELECTED))
     (out / "results.md").write_text(table + "\n", encoding="utf-8")
-    (out / "results.json").write_text(json.dumps(_result(session, evaluator, rows), indent=1) + "\n", encoding="utf-8")
+    write_json(_result(session, evaluator, rows), out / "results.json")
     figure = learning_curves(session.history.scores)
     figure.savefig(out / "learning_curves.png", dpi=120)
     overlays = write_test_overlays(session.experiment, selected, out / "overlays", device=session.device)
@@ -69,6 +70,14 @@ def write_results(session: TrainingSession) -> Path:
     if session.tracker is not None:
         say(f"MLflow      mlflow ui --backend-store-uri {session.tracker.uri}")
     return out
+
+
+def write_json(result: dict[str, Any], path: Path) -> None:
+    """Write a result with one score row per line, so that files compare well."""
+    rows = ",\n".join(json.dumps(row) for row in result["rows"])
+    head = json.dumps({key: value for key, value in result.items() if key != "rows"}, indent=1)
+    with write_text(path) as file:
+        file.write(f'{head[:-2]},\n "rows": [\n{rows}\n]}}\n')
 
 
 def view_rows(session: TrainingSession, evaluator: MatrixEvaluator) -> list[Row]:

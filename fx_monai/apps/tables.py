@@ -50,6 +50,33 @@ def score_table(rows: Sequence[Row], *, models: Sequence[str]) -> str:
     return "\n\n".join(blocks)
 
 
+def seed_table(runs: Sequence[Sequence[Row]], *, models: Sequence[str]) -> str:
+    """Return one Markdown table per kind with ``mean ± standard deviation`` over runs: a line per dataset and model."""
+    blocks = []
+    for kind, metrics in COLUMNS.items():
+        found = [{(r["dataset"], r["model"], r["metric"]): r for r in run if r["kind"] == kind} for run in runs]
+        datasets = list(dict.fromkeys(dataset for run in found for dataset, _, _ in run))
+        lines = []
+        for dataset in datasets:
+            for model in models:
+                values = [[run.get((dataset, model, m), {}).get("value") for run in found] for m in metrics]
+                images = next(run[dataset, model, metrics[0]]["images"] for run in found)
+                lines.append([dataset, model, str(images), *(mean_and_spread(v) for v in values)])
+        if lines:
+            blocks.append(markdown([kind, "model", "images", *(TITLES[m] for m in metrics)], lines))
+    return "\n\n".join(blocks)
+
+
+def mean_line(runs: Sequence[Sequence[Row]], *, model: str, kind: str, metric: str) -> str:
+    """Return ``mean ± standard deviation`` over runs of the mean over datasets of one metric."""
+    means = []
+    for run in runs:
+        values = [r["value"] for r in run if (r["model"], r["kind"], r["metric"]) == (model, kind, metric)]
+        defined = [v for v in values if v is not None and not math.isnan(v)]
+        means.append(sum(defined) / len(defined) if defined else None)
+    return mean_and_spread(means)
+
+
 def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Return an aligned Markdown table."""
     widths = [max(len(row[i]) for row in [header, *lines]) for i in range(len(header))]

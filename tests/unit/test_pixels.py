@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from fx_monai.data.pixels import image_size, pixel_spacing_mm, read_pixels, to_uint8
+from fx_monai.errors import DataError
+
+RAMP = np.tile(np.arange(0, 64, dtype=np.uint16) * 16, (8, 1))
+
+
+def dicom(path, pixels=RAMP, *, photometric="MONOCHROME2", **tags):
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    data = Dataset()
+    data.file_meta = meta
+    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    data.Rows, data.Columns = pixels.shape[-2:]
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, photometric
+    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 12, 11, 0
+    data.PixelData = pixels.tobytes()
+    for name, value in tags.items():
+        setattr(data, name, value)
+    data.save_as(path, enforce_file_format=True)
+    return path
+
+
+def test_dicom_is_stretched_and_never_transposed(tmp_path):
+    pixels = read_pixels(dicom(tmp_path / "a.dcm"))
+    assert pixels.shape == (8, 64)
+    assert pixels.dtype == np.uint16
+    assert (pixels[0, 0], pixels[0, -1]) == (0, 65535)
+    assert image_size(tmp_path / "a.dcm") == (64, 8)
+
+
+def test_monochrome1_is_inverted_once(tmp_path):
+    one = read_pixels(dicom(tmp_path / "1.dcm", RAMP.max() - RAMP, photometric="MONOCHROME1"))
+    two = read_pixels(dicom(tmp_path / "2.dcm"))
+    assert np.abs(one.astype(int) - two).max() <= 1
+
+
+def test_window_is_applied(tmp_path):
+    pixels = read_pixels(dicom(tmp_path / "w.dcm", WindowCenter=512, WindowWidth=256))
+    assert (pixels[0, :20] == 0).all()
+    assert (pixels[0, 44:] == 65535).all()
+    assert 0.3 < pixels[0, 32] / 65535 < 0.7
+
+
+def test_rescale_is_applied(tmp_path):
+    plain = read_pixels(dicom(tmp_path / "a.dcm"))
+    scaled = read_pixels(dicom(tmp_path / "b.dcm", RescaleSlope=2, RescaleIntercept=-100))
+    assert np.abs(plain.astype(int) - scaled).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("spacing", "expected"), [([0.2, 0.1], (0.1, 0.2)), ([0, 0], None), ([99, 99], None), (None, None)]
+)
+def test_spacing_is_x_then_y_and_absurd_is_unknown(tmp_path, spacing, expected):
+    path = dicom(tmp_path / "s.dcm", **({"PixelSpacing": spacing} if spacing else {}))
+    assert pixel_spacing_mm(path) == expected
+
+
+def test_pictures_of_all_modes(tmp_path):
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    image = Image.fromarray(grey)
+    image.save(tmp_path / "l.png")
+    for mode in ("RGB", "RGBA", "LA"):
+        image.convert(mode).save(tmp_path / f"{mode}.png")
+        assert np.array_equal(read_pixels(tmp_path / f"{mode}.png"), grey), mode
+    image.convert("P").save(tmp_path / "p.png")
+    assert np.array_equal(read_pixels(tmp_path / "p.png"), grey)
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16.png")
+    deep = read_pixels(tmp_path / "16.png")
+    assert deep.dtype == np.uint16
+    assert np.array_equal(to_uint8(deep), grey)
+    image.save(tmp_path / "j.jpg", quality=95)
+    assert np.abs(read_pixels(tmp_path / "j.jpg").astype(int) - grey).max() < 12
+
+
+def test_unreadable_files_are_named(tmp_path):
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "text.dcm").write_text("not a DICOM")
+    whole = dicom(tmp_path / "whole.dcm").read_bytes()
+    (tmp_path / "cut.dcm").write_bytes(whole[:-200])
+    dicom(tmp_path / "frames.dcm", np.stack([RAMP, RAMP]), NumberOfFrames=2)
+    for name in ("empty.png", "text.dcm", "cut.dcm", "frames.dcm", "absent.png"):
+        with pytest.raises(DataError, match=name):
+            read_pixels(tmp_path / name)
+
+
+def test_huge_images_are_refused_before_decoding(tmp_path):
+    path = dicom(tmp_path / "big.dcm")
+    import pydicom
+
+    data = pydicom.dcmread(path)
+    data.Rows = data.Columns = 20_000
+    data.save_as(path)
+    with pytest.raises(DataError, match="20000 x 20000 pixels. Expected at most 200 megapixels"):
+        read_pixels(path)
