@@ -102,7 +102,7 @@ class ScheduleSection(Section):
         batch_size: images per step.
         lock_fraction: length of a LOCK phase as a fraction of the task's RELEASE phase, rounded down.
         lock_classification: classification gets a LOCK phase too (Foundation X+).
-        min_batches: lower limit of the length of a RELEASE phase; a small dataset is passed several times.
+        min_batches: per kind, lower limit of the length of a RELEASE phase; a small dataset is passed several times.
         max_batches: upper limit of the length of a RELEASE phase; absent = one full pass.
     """
 
@@ -110,7 +110,7 @@ class ScheduleSection(Section):
     batch_size: int = Field(ge=1)
     lock_fraction: float = Field(default=0.5, ge=0, le=1)
     lock_classification: bool = False
-    min_batches: int = Field(default=1, ge=1)
+    min_batches: dict[Kind, int] = {}
     max_batches: int | None = Field(default=None, ge=1)
 
 

@@ -84,7 +84,7 @@ def build_schedule(
     cycles: int,
     lock_fraction: float = 0.5,
     lock_classification: bool = False,
-    min_batches: int = 1,
+    min_batches: Mapping[Kind, int] | None = None,
     max_batches: int | None = None,
 ) -> Schedule:
     """Return the schedule of a cyclic run.
@@ -94,14 +94,14 @@ def build_schedule(
         cycles: number of cycles.
         lock_fraction: a LOCK phase has ``floor(lock_fraction * release batches)``; one of 0 batches is left out.
         lock_classification: classification has a LOCK phase too (Foundation X+); otherwise RELEASE only.
-        min_batches: lower limit for RELEASE phases; a small dataset is passed several times.
+        min_batches: per kind, lower limit for RELEASE phases; a small dataset is passed several times.
         max_batches: upper limit for RELEASE phases.
     """
     datasets = list(dict.fromkeys(task.dataset for task in num_batches))
     kinds = list(Kind)
     phases = []
     for task in sorted(num_batches, key=lambda t: (datasets.index(t.dataset), kinds.index(t.kind))):
-        release = max(num_batches[task], min_batches)
+        release = max(num_batches[task], (min_batches or {}).get(task.kind, 1))
         release = min(release, max_batches or release)
         locks = lock_classification or task.kind is not Kind.CLASSIFICATION
         lock = math.floor(lock_fraction * release) if locks else 0

@@ -53,8 +53,9 @@ def test_max_batches_limits_release_and_lock():
 
 
 def test_min_batches_lengthens_small_tasks_only():
-    phases = build_schedule({Task("small", L): 3, Task("large", C): 30}, cycles=1, min_batches=8).phases
-    assert [p.num_batches for p in phases] == [4, 8, 30]
+    counts = {Task("small", L): 3, Task("small", S): 3, Task("large", L): 30}
+    phases = build_schedule(counts, cycles=1, min_batches={L: 8}, lock_fraction=0).phases
+    assert [p.num_batches for p in phases] == [8, 3, 30]
 
 
 counts = st.dictionaries(

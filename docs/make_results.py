@@ -1,0 +1,119 @@
+"""Write the tables of docs/results.md anew from the stored result files in docs/results.
+
+    python docs/make_results.py            # rewrite
+    python docs/make_results.py --check    # exit 1 when the page doesn't match the files
+
+Each table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. A result file is the ``results.json`` of a run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from fx_monai.apps.tables import markdown, mean_line, number, seed_table
+
+HERE = Path(__file__).resolve().parent
+MODELS = ("student", "teacher", "selected")
+KINDS = {"classification": "auc_macro", "localization": "ap40", "segmentation": "dice_positive"}
+
+
+def load(pattern: str) -> list[dict[str, Any]]:
+    """Return the stored results whose file name matches, in the order of their names."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((HERE / "results").glob(pattern))]
+
+
+def seeds(pattern: str) -> str:
+    """Return the table over seeds and the mean over datasets of each kind."""
+    runs = [result["rows"] for result in load(pattern)]
+    lines = [
+        [model, *(mean_line(runs, model=model, kind=kind, metric=metric) for kind, metric in KINDS.items())]
+        for model in MODELS
+    ]
+    means = markdown(["mean over datasets", "AUC", "AP@0.4", "Dice (positive)"], lines)
+    return f"{seed_table(runs, models=MODELS)}\n\n{means}"
+
+
+def views() -> str:
+    """Return the AUC of Pneumonia in the NIH labels, over all images and within each view."""
+    runs = [result["rows"] for result in load("real_small_seed*.json")]
+    lines = []
+    for metric in ("auc/Pneumonia", "auc/Pneumonia@AP", "auc/Pneumonia@PA"):
+        chosen = [[r for r in run if r["dataset"] == "nih_chestxray14" and r["metric"] == metric] for run in runs]
+        images = next((row["images"] for run in chosen for row in run), 0)
+        values = (
+            mean_line(chosen, model=model, kind="classification", metric=metric) if any(chosen) else "n/a"
+            for model in MODELS
+        )
+        lines.append([metric.removeprefix("auc/"), str(images), *values])
+    return markdown(["NIH label", "images", *MODELS], lines)
+
+
+def baselines() -> str:
+    """Return the trivial baselines of real_small."""
+    rows = [row for result in load("real_small_baselines.json") for row in result["rows"]]
+    lines = [[f"{r['dataset']}/{r['kind']}", str(r["images"]), r["metric"], number(r["value"])] for r in rows]
+    return markdown(["task", "images", "metric", "baseline"], lines)
+
+
+def folds() -> str:
+    """Return lung Dice and lung box IoU of every cross-validation fold and their means over images."""
+    lines, totals = [], {"dice_positive": [0.0, 0], "box_iou": [0.0, 0]}
+    tasks = {"dice_positive": ("v7_lungs", "segmentation"), "box_iou": ("generalblockchain_lungs", "localization")}
+    for result in load("real_small_fold*.json"):
+        cells = [str(result["recipe"]["data"]["split"]["fold"] + 1)]
+        for metric, (dataset, kind) in tasks.items():
+            row = next(
+                r
+                for r in result["rows"]
+                if (r["dataset"], r["kind"], r["model"], r["metric"]) == (dataset, kind, "student", metric)
+            )
+            totals[metric][0] += row["value"] * row["images"]
+            totals[metric][1] += row["images"]
+            cells += [str(row["images"]), number(row["value"])]
+        lines.append(cells)
+    if lines:
+        all_images = ["all"]
+        for total, images in totals.values():
+            all_images += [str(images), number(total / images)]
+        lines.append(all_images)
+    return markdown(["fold", "images", "lung Dice", "images", "lung box IoU"], lines)
+
+
+TABLES = {
+    "demo": lambda: seeds("demo_seed*.json"),
+    "real_small": lambda: seeds("real_small_seed*.json"),
+    "real_small views": views,
+    "real_small baselines": baselines,
+    "real_small folds": folds,
+}
+
+
+def render(page: str) -> str:
+    """Return the page with every table made anew."""
+
+    def table(match: re.Match[str]) -> str:
+        return f"<!-- table: {match[1]} -->\n{TABLES[match[1]]()}\n<!-- end -->"
+
+    return re.sub(r"<!-- table: ([\w ]+) -->\n.*?<!-- end -->", table, page, flags=re.DOTALL)
+
+
+def main() -> int:
+    """Rewrite or check the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    page = HERE / "results.md"
+    text = page.read_text(encoding="utf-8")
+    made = render(text)
+    if parser.parse_args().check:
+        return 0 if made == text else 1
+    page.write_text(made, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
