@@ -47,6 +47,10 @@ class DatasetSection(Section):
     classes: dict[Kind, tuple[str, ...]] = {}
     allow_missing_images: bool = False
 
+    def catalogue_name(self, name: str) -> str:
+        """Return the catalogue's name of a dataset; in-house folders may have a name of their own."""
+        return self.options.get("dataset", name)
+
 
 class SplitSection(Section):
     """How patients are divided.
@@ -273,7 +277,7 @@ def parse_recipe(content: Mapping[str, Any], *, where: str) -> Recipe:
             remedy="Correct the recipe or the override",
         ) from None
     for name, section in recipe.datasets.items():
-        _check_tasks(name, section, find_dataset(section.options.get("dataset", name)).kinds, where)
+        _check_tasks(name, section, find_dataset(section.catalogue_name(name)).kinds, where)
     if recipe.primary is not None and recipe.primary not in {str(task) for task in recipe.tasks}:
         names = [str(task) for task in recipe.tasks]
         raise ConfigError(

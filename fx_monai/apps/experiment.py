@@ -72,7 +72,7 @@ class Experiment:
             augmentation=self.recipe.augmentation if augmented else None,
             seed=self.recipe.seed,
             uncertain=data.uncertain,
-            laterality=find_dataset(task.dataset).laterality,
+            laterality=find_dataset(self.recipe.datasets[task.dataset].catalogue_name(task.dataset)).laterality,
         )
 
     def loaders(self, records: Sequence[Mapping[str, str | int]]) -> dict[Task, TaskLoader]:

@@ -18,16 +18,17 @@ def index_dataset(
     """Read a native tree; nothing about labels or resolutions is decided.
 
     Args:
-        name: see ``fx-monai datasets``.
+        name: see ``fx-monai datasets``; any name when the option ``dataset`` says what it is.
         root: folder as downloaded.
         allow_missing_images: leave out images that are annotated but not there (they are counted in the notes).
-        options: options of the reader, see its module.
+        options: options of the reader, see its module, and ``dataset``: catalogue name, for several in-house folders.
 
     Raises:
         ConfigError: unknown dataset or option.
         DataError: a folder, file, column or image is missing, or an annotation breaks the format.
     """
-    spec = find_dataset(name)
+    given = dict(options or {})
+    spec = find_dataset(given.pop("dataset", name))
     if not root.is_dir():
         raise DataError(
             where=f"{name}, root",
@@ -36,7 +37,7 @@ def index_dataset(
             remedy="Correct the path",
         )
     module = import_module(f"fx_monai.data.readers.{spec.reader}")
-    merged = {**dict(spec.options), **(options or {})}
+    merged = {**dict(spec.options), **given}
     for key in merged:
         if key not in module.OPTIONS:
             raise ConfigError(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from pydicom.config import disable_value_validation
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
@@ -23,13 +25,30 @@ DICOM_SUFFIXES = (".dcm", ".dicom")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", *DICOM_SUFFIXES)
 
 _EXPECTED = "a whole PNG, JPEG or DICOM image of one frame"
+# what Pillow, pydicom and its decoders raise on files that are cut, empty or of another kind
+_BROKEN = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    EOFError,
+    RuntimeError,
+    InvalidDicomError,
+    Image.DecompressionBombError,
+    struct.error,
+    zlib.error,
+)
 
 
 def read_pixels(path: Path) -> Pixels:
     """Read an image as grey values with bone bright.
 
-    PNG and JPEG keep their values (colour becomes grey); 16-bit files stay 16-bit. DICOM goes through modality LUT and
-    VOI LUT (or window), is inverted once if it is MONOCHROME1, and is stretched to the whole 16-bit range.
+    8-bit PNG and JPEG keep their values (colour becomes grey); 16-bit files are multiplied so that their largest value
+    becomes 65535 (files often hold 10 to 14 bits in 16). DICOM goes through modality LUT and VOI LUT (or window) and is
+    stretched from its smallest and largest value to the whole 16-bit range. It is inverted once where its Presentation
+    LUT Shape is INVERSE, or, without that attribute, its photometric interpretation MONOCHROME1 (DICOM PS3.3 C.11.6).
 
     Returns:
         (H, W), uint8 or uint16.
@@ -38,22 +57,10 @@ def read_pixels(path: Path) -> Pixels:
         DataError: missing, truncated, not an image, several frames, or more than 200 megapixels.
     """
     try:
-        if is_dicom(path):
-            return _read_dicom(path)
-        return _read_picture(path)
+        return _read_dicom(path) if is_dicom(path) else _read_picture(path)
     except DataError:
         raise
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        AttributeError,
-        KeyError,
-        RuntimeError,
-        NotImplementedError,
-        InvalidDicomError,
-        Image.DecompressionBombError,
-    ) as error:
+    except _BROKEN as error:
         raise _unreadable(path, error) from error
 
 
@@ -79,7 +86,9 @@ def image_size(path: Path) -> tuple[int, int]:
             return int(header.Columns), int(header.Rows)
         with Image.open(path) as image:
             return image.size
-    except (OSError, UnidentifiedImageError, AttributeError, InvalidDicomError) as error:
+    except DataError:
+        raise
+    except _BROKEN as error:
         raise _unreadable(path, error) from error
 
 
@@ -93,7 +102,7 @@ def read_header(path: Path) -> pydicom.Dataset:
         # public sets write ages and other values against the standard; readers check what they use
         with disable_value_validation():
             return pydicom.dcmread(path, stop_before_pixels=True)
-    except (OSError, InvalidDicomError, EOFError) as error:
+    except _BROKEN as error:
         raise _unreadable(path, error) from error
 
 
@@ -127,7 +136,7 @@ def _read_picture(path: Path) -> Pixels:
                 values = np.asarray(image)
                 if values.min() < 0 or values.max() > 65535:
                     raise ValueError("values beyond 16 bit")
-                return values.astype(np.uint16)
+                return _full_range(values.astype(np.uint16))
             return np.asarray(image.convert("L"))
 
 
@@ -142,9 +151,22 @@ def _read_dicom(path: Path) -> NDArray[np.uint16]:
     if high <= low:
         return np.zeros(values.shape, dtype=np.uint16)
     values = (values - low) / (high - low)
-    if dataset.PhotometricInterpretation == "MONOCHROME1" and dataset.get("PresentationLUTShape") != "IDENTITY":
+    if _is_inverse(dataset):
         values = 1 - values
     return (values * 65535 + 0.5).astype(np.uint16)
+
+
+def _is_inverse(dataset: pydicom.Dataset) -> bool:
+    shape = dataset.get("PresentationLUTShape")
+    return shape == "INVERSE" if shape else dataset.PhotometricInterpretation == "MONOCHROME1"
+
+
+def _full_range(values: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Multiply so that the largest value becomes 65535; 0 stays 0 and nothing else becomes 0 (masks)."""
+    highest = int(values.max())
+    if highest in (0, 65535):
+        return values
+    return (values.astype(np.float32) * (65535 / highest) + 0.5).astype(np.uint16)
 
 
 def _check_size(path: Path, width: int, height: int) -> None:
@@ -158,7 +180,13 @@ def _check_size(path: Path, width: int, height: int) -> None:
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
-    reason = "there is no such file" if isinstance(error, FileNotFoundError) else f"unreadable ({type(error).__name__})"
+    reason = f"unreadable ({type(error).__name__})"
+    if isinstance(error, FileNotFoundError):
+        reason = "there is no such file"
+    elif isinstance(error, Image.DecompressionBombError):
+        reason = "the image has far more pixels than a radiograph"
+    elif path.is_file() and path.stat().st_size == 0:
+        reason = "the file is empty"
     return DataError(
         where=path.name, problem=reason, expected=_EXPECTED, remedy="Replace the file, or leave the image out"
     )

@@ -101,9 +101,10 @@ def test_known_overrides_pass():
     refuse_unknown_overrides(str(shipped_folder("bundle")), words)
 
 
-def test_user_errors_are_plain_from_another_folder(bundle, tmp_path):
+def test_user_errors_are_plain_from_another_folder(bundle, tiny, tmp_path):
     command = [sys.executable, "-m", "monai.bundle", "run", "inferring"]
     command += ["--config_file", str(bundle / "configs" / "inference.json"), "--bundle_root", str(bundle)]
+    command += ["--dataset_dir", tiny["dataset_dir"]]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ, check=False)
     assert result.returncode == 1
     assert "model.pt: there is no such file" in result.stderr

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from fx_monai.data.index import index_dataset
+from fx_monai.demo.anatomy import Patient, Pose, build_anatomy
 from fx_monai.demo.cases import PREVALENCE, CasePlan, make_case
 from fx_monai.demo.cohort import write_demo_cohort
-from fx_monai.demo.findings import CARDIOMEGALY, NODULE, bounds
+from fx_monai.demo.findings import CARDIOMEGALY, FINDINGS, bounds
 from fx_monai.errors import DataError
 from fx_monai.ops.masks import decode_coco_rle
 
@@ -108,12 +109,18 @@ def test_findings_lie_where_anatomy_puts_them():
         assert np.nonzero(case.lungs[0])[1].mean() > np.nonzero(case.lungs[1])[1].mean()
 
 
-def test_a_nodule_brightens_what_it_covers():
-    plain = next(
-        case
-        for case in (make_case(CasePlan("nih_chestxray14", n, n, 0), 256) for n in range(40))
-        if [lesion.name for lesion in case.lesions] == [NODULE]
-    )
-    mask = plain.lesions[0].mask.astype(bool)
-    ring = cv2.dilate(plain.lesions[0].mask, np.ones((9, 9))).astype(bool) & ~mask
-    assert plain.image[mask].mean() > plain.image[ring].mean() + 3
+@pytest.mark.parametrize("name", list(FINDINGS))
+def test_a_finding_changes_the_ray_inside_its_mask_and_hardly_outside(name):
+    generator = np.random.default_rng(5)
+    anatomy = build_anatomy(128, Patient.draw(generator), Pose())
+
+    def path():
+        return anatomy.tissue - anatomy.air + anatomy.vessels
+
+    before = path()
+    lesion = FINDINGS[name](anatomy, generator)
+    change = np.abs(path() - before)
+    outside = cv2.dilate(lesion.mask, np.ones((13, 13))) == 0
+    assert change[lesion.mask > 0].mean() > 0.3  # cm of water
+    # a pneumothorax makes the rest of its lung a little denser
+    assert change[outside].mean() < 0.15 * change[lesion.mask > 0].mean()

@@ -100,3 +100,70 @@ def test_huge_images_are_refused_before_decoding(tmp_path):
     data.save_as(path)
     with pytest.raises(DataError, match="20000 x 20000 pixels. Expected at most 200 megapixels"):
         read_pixels(path)
+
+
+@pytest.mark.parametrize(
+    ("photometric", "shape", "inverted"),
+    [
+        ("MONOCHROME1", None, True),
+        ("MONOCHROME1", "INVERSE", True),
+        ("MONOCHROME1", "IDENTITY", False),
+        ("MONOCHROME2", None, False),
+        ("MONOCHROME2", "IDENTITY", False),
+        ("MONOCHROME2", "INVERSE", True),
+    ],
+)
+def test_presentation_lut_shape_decides_before_the_photometric_interpretation(tmp_path, photometric, shape, inverted):
+    tags = {"PresentationLUTShape": shape} if shape else {}
+    pixels = read_pixels(dicom(tmp_path / "a.dcm", photometric=photometric, **tags))
+    assert (pixels[0, 0] > pixels[0, -1]) == inverted
+
+
+def test_a_constant_dicom_is_black(tmp_path):
+    assert not read_pixels(dicom(tmp_path / "a.dcm", np.full((4, 6), 7, np.uint16))).any()
+
+
+def test_twelve_bits_in_a_16_bit_file_fill_the_range(tmp_path):
+    Image.fromarray(np.array([[0, 1, 2048, 4095]], np.uint16)).save(tmp_path / "a.png")
+    pixels = read_pixels(tmp_path / "a.png")
+    assert pixels[0].tolist() == [0, 16, 32776, 65535]
+    assert to_uint8(pixels)[0].tolist() == [0, 0, 128, 255]
+
+
+def test_a_16_bit_mask_keeps_what_is_inside(tmp_path):
+    mask = np.array([[0, 1], [1, 1]], np.uint16)
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    assert np.array_equal(read_pixels(tmp_path / "m.png") > 0, mask > 0)
+
+
+def test_sizes_of_broken_files_are_refused_too(tmp_path):
+    Image.new("L", (9, 5)).save(tmp_path / "a.png")
+    assert image_size(tmp_path / "a.png") == (9, 5)
+    (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "empty.dcm").write_bytes(b"")
+    for name in ("text.png", "empty.dcm", "absent.dcm"):
+        with pytest.raises(DataError, match=name):
+            image_size(tmp_path / name)
+
+
+def test_cut_pictures_and_empty_files_are_named(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
+    for name in ("a.png", "a.jpg"):
+        Image.fromarray(noise).save(tmp_path / name)
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(DataError, match=f"{name}: unreadable"):
+            read_pixels(tmp_path / name)
+    (tmp_path / "e.dcm").write_bytes(b"")
+    with pytest.raises(DataError, match=r"e.dcm: the file is empty"):
+        read_pixels(tmp_path / "e.dcm")
+
+
+def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
+    Image.new("L", (40, 40)).save(tmp_path / "b.png")
+    monkeypatch.setattr("fx_monai.data.pixels.MAX_PIXELS", 1000)
+    with pytest.raises(DataError, match="the image has 40 x 40 pixels"):
+        read_pixels(tmp_path / "b.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(DataError, match="far more pixels than a radiograph"):
+        read_pixels(tmp_path / "b.png")

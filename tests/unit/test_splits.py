@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from fx_monai.data.manifest import Box, Classes, Manifest, Record
 from fx_monai.data.splits import assign_splits
+from fx_monai.errors import ConfigError
 
 FRACTIONS = (0.7, 0.1, 0.2)
 
@@ -14,12 +15,11 @@ def manifest(name, rows, root, **extra):
         Record(
             dataset=name,
             image_id=str(i),
-            image_path=f"{name}/{i}.png",
             width=10,
             height=10,
             labels=[1.0],
             boxes_annotated=[0],
-            **{"patient_id": f"{name}:{i}", **row},
+            **{"patient_id": f"{name}:{i}", "image_path": f"{name}/{i}.png", **row},
         )
         for i, row in enumerate(rows)
     ]
@@ -102,3 +102,85 @@ def test_seed_changes_the_division(tmp_path, seed):
     a = manifest("a", [{}] * 50, tmp_path)
     one = assign_splits([a], seed=seed, fractions=FRACTIONS).by_dataset["a"]
     assert not np.array_equal(one, assign_splits([a], seed=seed + 1, fractions=FRACTIONS).by_dataset["a"])
+
+
+def test_val_is_carved_for_the_dataset_that_lacks_it_only(tmp_path):
+    parts = ["train"] * 20 + ["val"] * 5 + ["test"] * 5
+    a = manifest("a", [{"split": part} for part in parts], tmp_path)
+    b = manifest("b", [{"split": "test" if i >= 24 else "train"} for i in range(30)], tmp_path)
+    splits = assign_splits([a, b], seed=0, fractions=FRACTIONS).by_dataset
+    assert splits["a"].tolist() == parts
+    assert set(splits["b"][:24]) == {"train", "val"}
+
+
+def test_an_official_split_without_test_is_not_taken_and_noted(tmp_path):
+    a = manifest("a", [{"split": "train"}] * 20, tmp_path)
+    splits = assign_splits([a], seed=0, fractions=FRACTIONS)
+    assert set(splits.by_dataset["a"]) == {"train", "val", "test"}
+    assert "a: the official split leaves no test image" in splits.notes[0]
+
+
+def test_a_link_to_a_file_is_that_file(tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "y").mkdir()
+    for i in range(20):
+        (tmp_path / "x" / f"{i}.png").touch()
+        (tmp_path / "y" / f"{i}.png").symlink_to(tmp_path / "x" / f"{i}.png")
+    a = manifest("a", [{"image_path": f"x/{i}.png"} for i in range(20)], tmp_path)
+    b = manifest("b", [{"image_path": f"y/{i}.png"} for i in range(20)], tmp_path)
+    splits = assign_splits([a, b], seed=0, fractions=FRACTIONS).by_dataset
+    assert np.array_equal(splits["a"], splits["b"])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_three_findings_are_enough_for_train_val_and_test(tmp_path, seed):
+    rows = [{"boxes": [Box(1, 1, 5, 5, 0)]} if i % 13 == 0 else {} for i in range(39)]
+    splits = assign_splits([manifest("a", rows, tmp_path)], seed=seed, fractions=FRACTIONS).by_dataset["a"]
+    assert set(splits[::13]) == {"train", "val", "test"}
+    fold = assign_splits([manifest("a", rows, tmp_path)], seed=seed, fractions=FRACTIONS, fold=(1, 3)).by_dataset["a"]
+    assert "train" in fold[::13]
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("count", [1, 2])
+def test_train_keeps_the_only_finding(tmp_path, seed, count):
+    rows = [{"boxes": [Box(1, 1, 5, 5, 0)]} if i < count else {} for i in range(12)]
+    splits = assign_splits([manifest("a", rows, tmp_path)], seed=seed, fractions=FRACTIONS).by_dataset["a"]
+    assert "train" in splits[:count]
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_no_patient_file_or_source_stands_on_two_sides(tmp_path_factory, data):
+    root = tmp_path_factory.mktemp("s")
+    few = st.integers(0, 12)
+    row = st.fixed_dictionaries(
+        {
+            "patient_id": few.map(lambda i: f"p:{i}" if i else ""),
+            "source_image": few.map(lambda i: f"s/{i}" if i else ""),
+            "image_path": few.map(lambda i: f"f/{i}.png"),
+            "split": st.sampled_from(["", "train", "val", "test"]),
+            "boxes": st.sampled_from([[], [Box(1, 1, 5, 5, 0)]]),
+        }
+    )
+    manifests = [manifest(name, data.draw(st.lists(row, min_size=1, max_size=12)), root) for name in "abc"]
+    fold = data.draw(st.sampled_from([None, (0, 2), (2, 3)]))
+    splits = assign_splits(manifests, seed=data.draw(st.integers(0, 9)), fractions=FRACTIONS, fold=fold).by_dataset
+    side: dict[tuple[str, str], str] = {}
+    for one in manifests:
+        for column in ("patient_id", "source_image", "image_path"):
+            for value, part in zip(one.column(column), splits[one.dataset].tolist(), strict=True):
+                if value:
+                    assert side.setdefault((column, value), part) == part
+
+
+@pytest.mark.parametrize("fractions", [(0.7, 0.1, 0.1), (0.0, 0.5, 0.5), (1.1, -0.1, 0.0)])
+def test_fractions_are_checked(tmp_path, fractions):
+    with pytest.raises(ConfigError, match="train, val, test of at least 0 that add up to 1"):
+        assign_splits([manifest("a", [{}] * 5, tmp_path)], seed=0, fractions=fractions)
+
+
+@pytest.mark.parametrize("fold", [(5, 5), (-1, 5), (0, 1), (0, 0)])
+def test_folds_are_checked(tmp_path, fold):
+    with pytest.raises(ConfigError, match="at least 2 folds"):
+        assign_splits([manifest("a", [{}] * 5, tmp_path)], seed=0, fractions=FRACTIONS, fold=fold)

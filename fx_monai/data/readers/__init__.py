@@ -1,4 +1,4 @@
 """One short file per dataset: native tree to records.
 
-A reader is a module with ``read(root, *, options) -> ReadResult``.
+A reader is a module with ``OPTIONS`` (names of its options) and ``read(root, *, name, options) -> ReadResult``.
 """

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fx_monai.data.catalog import CHESTX_DET
-from fx_monai.data.manifest import Box, Mask, Record
+from fx_monai.data.manifest import Mask, Record
+from fx_monai.data.readers.files import files_by_name, find_file, read_json
+from fx_monai.data.readers.frame import frame_box
 from fx_monai.data.readers.result import ReadResult
-from fx_monai.data.readers.tables import files_by_name, find_file, read_json
 from fx_monai.errors import DataError
 
 OPTIONS: tuple[str, ...] = ()
 
 FRAME = 1024
 _EVERYTHING = list(range(len(CHESTX_DET)))
+_KEYS = ("file_name", "syms", "boxes", "polygons")
 
 
 def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
@@ -25,20 +27,12 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
     for split in ("train", "test"):
         path = find_file(root, (f"ChestX_Det_{split}.json",), what=f"ChestX_Det_{split}.json")
         files = files_by_name(root, (split, f"{split}_data"), (".png",))
-        for entry in read_json(path):
+        for position, entry in enumerate(_entries(path)):
+            annotations = parse_entry(entry, f"{path.name}, entry {position}")
             file = entry["file_name"]
             if file not in files:
-                result.missing.append(file)
+                result.missing.append(f"{split}/{file}")
                 continue
-            where = f"{path.name}, image {file}"
-            classes = [_class(label, where) for label in entry["syms"]]
-            if not len(classes) == len(entry["boxes"]) == len(entry["polygons"]):
-                raise DataError(
-                    where=where,
-                    problem=f"{len(classes)} syms, {len(entry['boxes'])} boxes, {len(entry['polygons'])} polygons",
-                    expected="lists of the same length",
-                    remedy="Download the file again",
-                )
             image_id = f"{split}/{file}"
             result.records.append(
                 Record(
@@ -49,31 +43,61 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
                     height=FRAME,
                     patient_id=f"chestx_det:{image_id}",
                     split=split,
-                    labels=[float(i in classes) for i in _EVERYTHING],
-                    boxes=[_box(i, corners) for i, corners in zip(classes, entry["boxes"], strict=True)],
-                    boxes_annotated=_EVERYTHING,
-                    masks=[_mask(i, points) for i, points in zip(classes, entry["polygons"], strict=True)],
-                    masks_annotated=_EVERYTHING,
+                    **annotations,
                 )
             )
     return result
 
 
+def parse_entry(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return labels, boxes and masks of one entry.
+
+    Raises:
+        DataError: a key is missing, the lists differ in length, an unknown class, or a box or polygon that is none.
+    """
+    missing = [key for key in _KEYS if not isinstance(entry, dict) or key not in entry]
+    if missing:
+        raise _bad(where, f"there is no '{missing[0]}'", f"an entry with {', '.join(_KEYS)}")
+    where = f"{where}, {entry['file_name']}"
+    classes = [_class(label, where) for label in entry["syms"]]
+    corners, polygons = entry["boxes"], entry["polygons"]
+    if not len(classes) == len(corners) == len(polygons):
+        raise _bad(
+            where, f"{len(classes)} syms, {len(corners)} boxes, {len(polygons)} polygons", "lists of the same length"
+        )
+    bad = [box for box in corners if len(box) != 4]
+    if bad:
+        raise _bad(where, f"a box of {len(bad[0])} numbers", "x1, y1, x2, y2")
+    return {
+        "labels": [float(i in classes) for i in _EVERYTHING],
+        "boxes": [
+            frame_box([float(value) for value in box], i, (FRAME, FRAME), where=where)
+            for i, box in zip(classes, corners, strict=True)
+        ],
+        "boxes_annotated": _EVERYTHING,
+        "masks": [_mask(i, points, where) for i, points in zip(classes, polygons, strict=True)],
+        "masks_annotated": _EVERYTHING,
+    }
+
+
+def _entries(path: Path) -> list[Any]:
+    content = read_json(path)
+    if not isinstance(content, list):
+        raise _bad(path.name, f"the file holds a {type(content).__name__}", "a list of entries")
+    return content
+
+
 def _class(label: str, where: str) -> int:
     if label not in CHESTX_DET:
-        raise DataError(
-            where=where,
-            problem=f"unknown class '{label}'",
-            expected=", ".join(CHESTX_DET),
-            remedy="Correct the entry",
-        )
+        raise _bad(where, f"unknown class '{label}'", ", ".join(CHESTX_DET))
     return CHESTX_DET.index(label)
 
 
-def _box(class_index: int, corners: list[float]) -> Box:
-    x1, y1, x2, y2 = (float(value) for value in corners)
-    return Box(x1, y1, x2, y2, class_index)
-
-
-def _mask(class_index: int, points: list[Any]) -> Mask:
+def _mask(class_index: int, points: Sequence[Any], where: str) -> Mask:
+    if len(points) < 3 or any(len(point) != 2 for point in points):
+        raise _bad(where, f"a polygon of {len(points)} points", "at least 3 points x, y")
     return Mask(class_index, "polygon", json.dumps([[value for point in points for value in point]]))
+
+
+def _bad(where: str, problem: str, expected: str) -> DataError:
+    return DataError(where=where, problem=problem, expected=expected, remedy="Download the file again or correct it")

@@ -2,134 +2,198 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fx_monai.data.manifest import Box, Classes, Mask, Record
+from fx_monai.data.readers.coco_segmentation import parse_segmentation
+from fx_monai.data.readers.files import ImageFolder, find_file, find_only, read_json
+from fx_monai.data.readers.frame import frame_box
 from fx_monai.data.readers.result import ReadResult
-from fx_monai.data.readers.tables import age_years, files_by_name, find_file, read_json, sex, view
+from fx_monai.data.readers.tables import age_years, sex, view, words
 from fx_monai.errors import DataError
-from fx_monai.ops.masks import polygons_to_coco, uncompressed_to_coco
 
-OPTIONS = ("annotations", "images", "ignore_classes", "namespace", "dataset")
+OPTIONS = ("annotations", "images", "ignore_classes", "namespace")
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
+_SECTIONS = {
+    "images": ("id", "file_name", "width", "height"),
+    "annotations": ("image_id",),
+    "categories": ("id", "name"),
+}
 
 
 def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
     """Read the file.
 
-    Options: ``annotations`` (path of the JSON, several alternatives separated by ``|``; default: the only JSON
-    below the root), ``images`` (folder), ``ignore_classes`` (comma-separated), ``namespace`` (of patient ids; default:
-    the dataset's name). An image entry's width and height are the annotation frame; the file may be a scaled copy.
-    Every image of the file counts as looked at for every class of the kinds (boxes, masks) the file has.
+    An image entry's width and height are the annotation frame; the file may be a scaled copy. Every image of the file
+    counts as looked at for every class of the kinds (boxes, masks) the file has, unless one of its annotations of that
+    class lacks that kind. Crowd regions and annotations without a known category are left out and noted.
+
+    Options: ``annotations`` (path of the JSON, alternatives separated by ``|``; default: the only JSON in the root),
+    ``images`` (folder; default ``images`` if there is one, else the root with all sub-folders), ``ignore_classes``
+    (separated by ``|`` or ``,``), ``namespace`` (of patient ids; default: the dataset's name).
     """
-    path = find_file(root, options.get("annotations", "*.json").split("|"), what="COCO annotation file")
-    content = read_json(path)
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise DataError(
-                where=path.name,
-                problem=f"there is no list '{key}'",
-                expected="a COCO file with images, annotations and categories",
-                remedy="Name the right file with the option annotations=FILE",
-            )
-    ignored = set(filter(None, options.get("ignore_classes", "").split(",")))
+    path = _annotation_file(root, options.get("annotations", ""))
+    content = _content(path)
+    ignored = words(options.get("ignore_classes", ""))
     categories = [c for c in sorted(content["categories"], key=lambda c: c["id"]) if c["name"] not in ignored]
-    index = {c["id"]: i for i, c in enumerate(categories)}
-    skipped = {c["id"] for c in content["categories"]} - set(index)
-    names = tuple(c["name"] for c in categories)
-
+    names = tuple(str(category["name"]) for category in categories)
     result = ReadResult([])
-    by_image: dict[Any, list[dict[str, Any]]] = {}
-    for annotation in content["annotations"]:
-        category = annotation.get("category_id")
-        if category in skipped or annotation.get("iscrowd"):
-            continue
-        if category not in index:
-            result.notes.append(f"{path.name}: annotation {annotation.get('id')} has no known category; left out")
-            continue
-        by_image.setdefault(annotation["image_id"], []).append(annotation)
-    segmented = [a for found in by_image.values() for a in found if a.get("segmentation")]
-    boxed = not segmented or any(a.get("bbox") and not a.get("segmentation") for f in by_image.values() for a in f)
-    result.classes = Classes(boxes=names, masks=names if segmented else ())
-    everything = list(range(len(names)))
-    if not boxed:
+    by_image = _by_image(content, {c["id"]: i for i, c in enumerate(categories)}, path, result.notes)
+    kept = [item for items in by_image.values() for item in items]
+    kinds = _Kinds(any(item.box for item in kept), any(item.segmentation for item in kept), len(names))
+    result.classes = Classes(boxes=names if kinds.boxes else (), masks=names if kinds.masks else ())
+    if kinds.masks and not any(item.box and not item.segmentation for item in kept):
         result.notes.append(f"{path.name}: boxes are the bounds of the masks")
-
-    tags = {t["id"]: t["name"] for t in content.get("tag_categories", [])}
-    files = files_by_name(root, (options.get("images", "images"),), _SUFFIXES)
+    tags = {tag["id"]: str(tag["name"]) for tag in content.get("tag_categories", [])}
+    folder = ImageFolder(root, options.get("images", ""))
+    strangers = 0
     for image in content["images"]:
-        file = Path(image["file_name"]).name
-        if file not in files:
-            result.missing.append(file)
+        where = f"{path.name}, image {image['id']}"
+        file = folder.find(image["file_name"], where=where)
+        if file is None:
+            result.missing.append(image["file_name"])
             continue
-        width, height = int(image["width"]), int(image["height"])
-        record = Record(
-            dataset=name,
-            image_id=file,
-            image_path=str(files[file].relative_to(root)),
-            width=width,
-            height=height,
-            boxes_annotated=everything,
-            masks_annotated=everything if segmented else [],
-            **_about(image, tags, options.get("namespace", name)),
+        image_id = folder.image_id(file)
+        known = _metadata(image, tags)
+        strangers += not known["patientid"]
+        patient = known["patientid"] or f"image:{image_id}"
+        frame = _frame(image, where)
+        result.records.append(
+            Record(
+                dataset=name,
+                image_id=image_id,
+                image_path=str(file.relative_to(root)),
+                width=frame[0],
+                height=frame[1],
+                patient_id=f"{options.get('namespace', name)}:{patient}",
+                view=view(known.get("view", "")),
+                sex=sex(known.get("sex", "")),
+                age_years=age_years(known.get("age", "")),
+                **_annotations(by_image.get(image["id"], []), frame, kinds),
+            )
         )
-        for annotation in by_image.get(image["id"], []):
-            where = f"{path.name}, annotation {annotation.get('id')}"
-            box = _box(annotation, index, width, height)
-            if box is not None:
-                record.boxes.append(box)
-            if annotation.get("segmentation"):
-                record.masks.append(
-                    Mask(index[annotation["category_id"]], "coco_rle", _rle(annotation, width, height, where))
-                )
-        result.records.append(record)
+    if strangers:
+        result.notes.append(f"{path.name}: {strangers} images tell no patient; each counts as a patient of its own")
     return result
 
 
-def _about(image: Mapping[str, Any], tags: Mapping[int, str], namespace: str) -> dict[str, Any]:
-    """Return what the entry tells about the patient: metadata, patient_id, or tags such as ``PatientID:169``."""
-    metadata = image.get("metadata") or {}
-    for tag in image.get("tag_ids", []):
-        key, _, value = tags.get(tag, "").replace("/", ":", 1).partition(":")
-        metadata = {key.lower(): value, **metadata}
-    patient = metadata.get("patientid") or image.get("patient_id")
+@dataclass(frozen=True)
+class _Item:
+    class_index: int
+    box: Sequence[Any]
+    segmentation: Any
+    where: str
+
+
+@dataclass(frozen=True)
+class _Kinds:
+    """Which kinds of annotation the file has, and for how many classes."""
+
+    boxes: bool
+    masks: bool
+    num_classes: int
+
+
+def _annotation_file(root: Path, option: str) -> Path:
+    if option:
+        return find_file(root, option.split("|"), what="COCO annotation file")
+    return find_only(root, "*.json", what="COCO annotation file", option="annotations")
+
+
+def _content(path: Path) -> dict[str, Any]:
+    content = read_json(path)
+    for section, keys in _SECTIONS.items():
+        if not isinstance(content, dict) or not isinstance(content.get(section), list):
+            raise _bad(
+                path.name,
+                f"there is no list '{section}'",
+                "a COCO file with images, annotations and categories",
+                "Name the right file with the option annotations=FILE",
+            )
+        for position, entry in enumerate(content[section]):
+            missing = [key for key in keys if not isinstance(entry, dict) or key not in entry]
+            if missing:
+                raise _bad(
+                    f"{path.name}, {section}[{position}]", f"there is no '{missing[0]}'", f"the keys {', '.join(keys)}"
+                )
+    return dict(content)
+
+
+def _by_image(
+    content: Mapping[str, Any], index: Mapping[Any, int], path: Path, notes: list[str]
+) -> dict[Any, list[_Item]]:
+    """Return the annotations of each image that count."""
+    ignored = {category["id"] for category in content["categories"]} - set(index)
+    images = {image["id"] for image in content["images"]}
+    by_image: dict[Any, list[_Item]] = defaultdict(list)
+    crowds = 0
+    for annotation in content["annotations"]:
+        number, category = annotation.get("id"), annotation.get("category_id")
+        if category in ignored:
+            continue
+        if category not in index:
+            notes.append(f"{path.name}: annotation {number} has no known category; left out")
+        elif annotation["image_id"] not in images:
+            notes.append(f"{path.name}: annotation {number} belongs to no image of the file; left out")
+        elif annotation.get("iscrowd"):
+            crowds += 1
+        else:
+            where = f"{path.name}, annotation {number}"
+            segmentation = parse_segmentation(annotation.get("segmentation"), where)
+            by_image[annotation["image_id"]].append(
+                _Item(index[category], annotation.get("bbox") or (), segmentation, where)
+            )
+    if crowds:
+        notes.append(f"{path.name}: {crowds} crowd regions were left out")
+    return by_image
+
+
+def _annotations(items: Sequence[_Item], frame: tuple[int, int], kinds: _Kinds) -> dict[str, Any]:
+    everything = range(kinds.num_classes)
+    without_box = {item.class_index for item in items if not item.box}
+    without_mask = {item.class_index for item in items if not item.segmentation}
     return {
-        "patient_id": f"{namespace}:{patient}" if patient else f"{namespace}:image:{image['file_name']}",
-        "view": view(str(metadata.get("view", ""))),
-        "sex": sex(str(metadata.get("sex", ""))),
-        "age_years": age_years(str(metadata.get("age", ""))),
+        "boxes": [_box(item, frame) for item in items if item.box],
+        "boxes_annotated": [i for i in everything if i not in without_box] if kinds.boxes else [],
+        "masks": [
+            Mask(item.class_index, "coco_rle", item.segmentation.to_coco_rle(frame))
+            for item in items
+            if item.segmentation
+        ],
+        "masks_annotated": [i for i in everything if i not in without_mask] if kinds.masks else [],
     }
 
 
-def _box(annotation: Mapping[str, Any], index: Mapping[int, int], width: int, height: int) -> Box | None:
-    if not annotation.get("bbox"):
-        return None
-    x, y, w, h = (float(value) for value in annotation["bbox"])
-    x1, y1 = (0.0 if -1 <= value < 0 else value for value in (x, y))
-    x2 = width if width < x + w <= width + 1 else x + w
-    y2 = height if height < y + h <= height + 1 else y + h
-    return Box(x1, y1, x2, y2, index[annotation["category_id"]])
+def _box(item: _Item, frame: tuple[int, int]) -> Box:
+    try:
+        x, y, w, h = (float(value) for value in item.box)
+    except (TypeError, ValueError):
+        raise _bad(item.where, f"bbox {item.box}", "four numbers x, y, width, height") from None
+    return frame_box((x, y, x + w, y + h), item.class_index, frame, where=item.where)
 
 
-def _rle(annotation: Mapping[str, Any], width: int, height: int, where: str) -> str:
-    segmentation = annotation["segmentation"]
-    if isinstance(segmentation, str):
-        segmentation = json.loads(segmentation)
-    if isinstance(segmentation, dict):
-        if isinstance(segmentation["counts"], list):
-            return json.dumps(uncompressed_to_coco(segmentation, where=where))
-        return json.dumps(segmentation)
-    polygons = segmentation if segmentation and isinstance(segmentation[0], list) else [segmentation]
-    for polygon in polygons:
-        if len(polygon) < 6 or len(polygon) % 2:
-            raise DataError(
-                where=where,
-                problem=f"a polygon of {len(polygon)} numbers",
-                expected="x, y pairs of at least 3 points",
-                remedy="Correct the annotation or leave it out",
-            )
-    return json.dumps(polygons_to_coco(polygons, height=height, width=width))
+def _frame(image: Mapping[str, Any], where: str) -> tuple[int, int]:
+    sizes = (image["width"], image["height"])
+    if not all(isinstance(size, (int, float)) and size >= 1 for size in sizes):
+        raise _bad(where, f"width and height are {sizes[0]} and {sizes[1]}", "pixels of the annotation frame")
+    return int(sizes[0]), int(sizes[1])
+
+
+def _metadata(image: Mapping[str, Any], tags: Mapping[Any, str]) -> dict[str, str]:
+    """Return what the entry tells: ``metadata``, ``patient_id``, or tags such as ``PatientID:169`` and ``View/AP``."""
+    known: dict[str, str] = {}
+    for tag in image.get("tag_ids") or []:
+        key, _, value = tags.get(tag, "").replace("/", ":", 1).partition(":")
+        known.setdefault(key.lower(), value)
+    known.update({str(key).lower(): str(value) for key, value in (image.get("metadata") or {}).items()})
+    for key in ("patient_id", "patientid"):
+        known["patientid"] = known.get("patientid") or str(image.get(key, known.get(key, "")))
+    return known
+
+
+def _bad(where: str, problem: str, expected: str, remedy: str = "Correct the entry or leave it out") -> DataError:
+    return DataError(where=where, problem=problem, expected=expected, remedy=remedy)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from fx_monai.data.manifest import Mask, Record
 from fx_monai.data.pixels import image_size
+from fx_monai.data.readers.files import find_file
 from fx_monai.data.readers.result import ReadResult
-from fx_monai.data.readers.tables import age_years, find_file, sex
+from fx_monai.data.readers.tables import age_years, sex
 from fx_monai.errors import DataError
 
 OPTIONS: tuple[str, ...] = ()

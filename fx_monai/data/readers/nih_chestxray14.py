@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from fx_monai.data.catalog import NIH_BOXES, NIH_LABELS
 from fx_monai.data.manifest import Box, Record
+from fx_monai.data.readers.files import files_by_name, find_file, find_optional
+from fx_monai.data.readers.frame import frame_box
 from fx_monai.data.readers.result import ReadResult
-from fx_monai.data.readers.tables import (
-    age_years,
-    files_by_name,
-    find_file,
-    find_optional,
-    number,
-    read_table,
-    sex,
-    spacing,
-    view,
-)
+from fx_monai.data.readers.tables import age_years, number, read_table, sex, spacing, view
 from fx_monai.errors import DataError
 
 OPTIONS: tuple[str, ...] = ()
 
 FRAME = 1024
 IMAGE_FOLDERS = ("images", "images_*/images", "images_*", "png")
+# of two versions in one folder the later one, which has the corrected ages
+TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017*.csv", "sample_labels.csv")
 _BOX_NAMES = {"Infiltrate": "Infiltration"}
-# brackets of the header hold commas, so a CSV parser sees these names
-_WIDTH, _HEIGHT = "OriginalImage[Width", "Height]"
-_SPACING_X, _SPACING_Y = "OriginalImagePixelSpacing[x", "y]"
+# brackets of the header hold commas, so a CSV parser sees the first names; the second ones are the older sample's
+_WIDTH, _HEIGHT = ("OriginalImage[Width", "OriginalImageWidth"), ("Height]", "OriginalImageHeight")
+_SPACING_X = ("OriginalImagePixelSpacing[x", "OriginalImagePixelSpacing_x")
+_SPACING_Y = ("y]", "OriginalImagePixelSpacing_y")
 
 
 def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
@@ -40,21 +35,19 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
     Image labels come from text mining: a label that isn't named counts as absent. A box class was looked for in an
     image when it is boxed there, or when the image labels say it is absent; images without any box weren't boxed.
     """
-    table_path = find_file(root, ("Data_Entry_2017*.csv", "sample_labels.csv"), what="table of image labels")
-    table = read_table(table_path, columns=("Image Index", "Finding Labels", "Patient ID"))
-    boxes = _read_boxes(root)
+    path = find_file(root, TABLES, what="table of image labels")
+    boxes = read_boxes(root)
     official = _official_split(root)
     images = files_by_name(root, IMAGE_FOLDERS, (".png", ".jpg"))
     result = ReadResult([])
-    for line, row in enumerate(table.to_dict("records"), start=2):
+    for line, row in read_table(path, columns=("Image Index", "Finding Labels", "Patient ID")).rows:
         image = row["Image Index"]
+        where = f"{path.name}, line {line}"
+        labels = parse_labels(row["Finding Labels"], where)
+        found = boxes.pop(image, [])
         if image not in images:
             result.missing.append(image)
             continue
-        labels = _labels(row["Finding Labels"], table_path, line)
-        found = boxes.get(image, [])
-        boxed = {box.class_index for box in found}
-        absent = {i for i, box_name in enumerate(NIH_BOXES) if labels[NIH_LABELS.index(box_name)] == 0}
         result.records.append(
             Record(
                 dataset=name,
@@ -62,61 +55,94 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
                 image_path=str(images[image].relative_to(root)),
                 width=FRAME,
                 height=FRAME,
-                patient_id=patient_of(image),
-                view=view(row.get("View Position", "")),
-                sex=sex(row.get("Patient Gender", row.get("Patient Sex", ""))),
-                age_years=age_years(row.get("Patient Age", "")),
+                patient_id=patient_of(image, where),
                 split=official.get(image, ""),
-                spacing_mm_x=_scaled_spacing(row, _SPACING_X, _WIDTH),
-                spacing_mm_y=_scaled_spacing(row, _SPACING_Y, _HEIGHT),
                 source_image=f"nih_chestxray14/{image}",
                 labels=labels,
                 boxes=found,
-                boxes_annotated=sorted(boxed | absent) if found else [],
+                boxes_annotated=_looked_for(labels, found),
+                **about(row),
             )
         )
+    if boxes:
+        result.notes.append(f"{name}: {len(boxes)} images of BBox_List_2017.csv are not in {path.name}; left out")
     return result
 
 
-def patient_of(image: str) -> str:
-    """Return the namespaced patient of an NIH file name such as ``00000211_013.png``."""
-    return f"nih:{int(image.split('_')[0])}"
+def patient_of(image: str, where: str) -> str:
+    """Return the namespaced patient of an NIH file name such as ``00000211_013.png``.
+
+    Raises:
+        DataError: not such a name.
+    """
+    match = re.fullmatch(r"(\d+)_\d+\.\w+", image)
+    if match is None:
+        raise DataError(
+            where=where,
+            problem=f"'{image}' is not an NIH file name",
+            expected="<patient>_<follow-up>.png, both numbers",
+            remedy="Correct the cell",
+        )
+    return f"nih:{int(match[1])}"
 
 
-def _labels(text: str, path: Path, line: int) -> list[float]:
+def about(row: Mapping[str, str]) -> dict[str, Any]:
+    """Return view, sex, age and pixel spacing of the 1024 x 1024 frame from a row of the label table."""
+    return {
+        "view": view(row.get("View Position", "")),
+        "sex": sex(row.get("Patient Gender", row.get("Patient Sex", ""))),
+        "age_years": age_years(row.get("Patient Age", "")),
+        "spacing_mm_x": _scaled_spacing(row, _SPACING_X, _WIDTH),
+        "spacing_mm_y": _scaled_spacing(row, _SPACING_Y, _HEIGHT),
+    }
+
+
+def parse_labels(text: str, where: str) -> list[float]:
+    """Return 1 or 0 per label from a cell such as ``Effusion|Mass`` or ``No Finding``.
+
+    Raises:
+        DataError: an unknown label, or No Finding beside a finding.
+    """
     names = text.split("|")
     unknown = [name for name in names if name not in NIH_LABELS and name != "No Finding"]
-    if unknown:
+    if unknown or ("No Finding" in names and len(names) > 1):
         raise DataError(
-            where=f"{path.name}, line {line}, column Finding Labels",
-            problem=f"unknown label '{unknown[0]}'",
-            expected=f"'No Finding' or some of {', '.join(NIH_LABELS)}, joined by |",
+            where=f"{where}, column Finding Labels",
+            problem=f"unknown label '{unknown[0]}'" if unknown else f"'{text}'",
+            expected=f"'No Finding' alone or some of {', '.join(NIH_LABELS)}, joined by |",
             remedy="Correct the cell",
         )
     return [float(label in names) for label in NIH_LABELS]
 
 
-def _read_boxes(root: Path) -> dict[str, list[Box]]:
+def read_boxes(root: Path) -> dict[str, list[Box]]:
+    """Return image -> boxes of ``BBox_List_2017.csv``; nothing when the file isn't there."""
     path = find_optional(root, ("BBox_List_2017.csv",))
-    if path is None:
-        return {}
-    # the header has 9 names for 6 values
-    columns = ["image", "label", "x", "y", "w", "h"]
-    table = pd.read_csv(path, dtype=str, keep_default_na=False, skiprows=1, header=None, usecols=range(6))
-    table.columns = pd.Index(columns)
     boxes: dict[str, list[Box]] = {}
-    for line, row in enumerate(table.to_dict("records"), start=2):
+    if path is None:
+        return boxes
+    # the header has 9 names for 6 values
+    for line, row in read_table(path, names=("image", "label", "x", "y", "w", "h")).rows:
+        where = f"{path.name}, line {line}"
         label = _BOX_NAMES.get(row["label"], row["label"])
         if label not in NIH_BOXES:
             raise DataError(
-                where=f"{path.name}, line {line}",
+                where=where,
                 problem=f"unknown box class '{row['label']}'",
                 expected=", ".join(NIH_BOXES),
                 remedy="Correct the cell",
             )
         x, y, w, h = (number(row[key], path=path, row=line, column=key) for key in "xywh")
-        boxes.setdefault(row["image"], []).append(Box(x, y, x + w, y + h, NIH_BOXES.index(label)))
+        box = frame_box((x, y, x + w, y + h), NIH_BOXES.index(label), (FRAME, FRAME), where=f"{where}, {row['image']}")
+        boxes.setdefault(row["image"], []).append(box)
     return boxes
+
+
+def _looked_for(labels: Sequence[float], boxes: Sequence[Box]) -> list[int]:
+    if not boxes:
+        return []
+    absent = {i for i, box_name in enumerate(NIH_BOXES) if labels[NIH_LABELS.index(box_name)] == 0}
+    return sorted(absent | {box.class_index for box in boxes})
 
 
 def _official_split(root: Path) -> dict[str, str]:
@@ -128,9 +154,13 @@ def _official_split(root: Path) -> dict[str, str]:
     return split
 
 
-def _scaled_spacing(row: Mapping[Any, str], column: str, size: str) -> float:
+def _scaled_spacing(row: Mapping[str, str], columns: Sequence[str], sizes: Sequence[str]) -> float:
     """Original spacing times original size over the frame: the images were resized straight to 1024 x 1024."""
-    try:
-        return spacing(float(row[column]) * float(row[size]) / FRAME)
-    except (KeyError, ValueError):
-        return float("nan")
+    for column, size in zip(columns, sizes, strict=True):
+        if column in row and size in row:
+            try:
+                original = spacing(float(row[column]))
+                return spacing(original * float(row[size]) / FRAME)
+            except ValueError:
+                return math.nan
+    return math.nan

@@ -2,53 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fx_monai.data.catalog import RSNA_LABELS
 from fx_monai.data.manifest import Box, Record
+from fx_monai.data.readers import nih_chestxray14 as nih
 from fx_monai.data.readers.dicom_tags import patient_tags
-from fx_monai.data.readers.nih_chestxray14 import IMAGE_FOLDERS, patient_of
+from fx_monai.data.readers.files import files_by_name, find_file, find_optional
+from fx_monai.data.readers.frame import frame_box
 from fx_monai.data.readers.result import ReadResult
-from fx_monai.data.readers.tables import (
-    age_years,
-    files_by_name,
-    find_file,
-    find_optional,
-    number,
-    read_table,
-    sex,
-    view,
-)
+from fx_monai.data.readers.tables import number, read_table
 from fx_monai.errors import DataError
 
 OPTIONS: tuple[str, ...] = ()
 
 FRAME = 1024
+_POSITIVE = "Lung Opacity"
 
 
 def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
-    """Read the tree. Every labelled image was looked at for opacity boxes; the three labels exclude each other."""
+    """Read the tree. Every labelled image was looked at for opacity boxes; the three labels exclude each other.
+
+    RSNA images are NIH images. Where ``rsna_to_nih.csv`` (patientId, nih_image) stands beside the label tables, it
+    gives patient and source of every image it names; without it RSNA tells no patient, and each image is its own.
+    """
     labels_path = find_file(
         root, ("stage_2_train_labels.csv", "*/stage_2_train_labels.csv"), what="stage_2_train_labels.csv"
     )
     class_path = find_file(
         labels_path.parent, ("stage_2_detailed_class_info.csv",), what="stage_2_detailed_class_info.csv"
     )
-    boxes = _read_boxes(labels_path)
-    classes = _read_classes(class_path)
-    locate = _nih_images(root, labels_path.parent) or _dicom_images(root)
+    boxes = read_boxes(labels_path)
+    classes = read_classes(class_path)
+    images = _Images.below(root, labels_path.parent)
     result = ReadResult([])
     for image_id, found in boxes.items():
-        if image_id not in classes:
+        label = classes.get(image_id)
+        if label is None or bool(found) != (label == _POSITIVE):
             raise DataError(
                 where=f"{class_path.name}, patientId {image_id}",
-                problem="the image has no class row",
-                expected=f"one row per image of {labels_path.name}",
+                problem="the image has no class row" if label is None else f"'{label}' with {len(found)} boxes",
+                expected=f"a class for every image of {labels_path.name}, '{_POSITIVE}' exactly where there are boxes",
                 remedy="Download both files of the same stage",
             )
-        about = locate(image_id)
+        about = images.about(image_id)
         if about is None:
             result.missing.append(image_id)
             continue
@@ -58,7 +58,7 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
                 image_id=image_id,
                 width=FRAME,
                 height=FRAME,
-                labels=[float(label == classes[image_id]) for label in RSNA_LABELS],
+                labels=[float(label == other) for other in RSNA_LABELS],
                 boxes=found,
                 boxes_annotated=[0],
                 **about,
@@ -67,14 +67,19 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
     return result
 
 
-def _read_boxes(path: Path) -> dict[str, list[Box]]:
-    table = read_table(path, columns=("patientId", "x", "y", "width", "height", "Target"))
+def read_boxes(path: Path) -> dict[str, list[Box]]:
+    """Return image id -> opacity boxes of ``stage_2_train_labels.csv``, an empty list for images without.
+
+    Raises:
+        DataError: a Target other than 0 and 1, or a box that is no box.
+    """
     boxes: dict[str, list[Box]] = {}
-    for line, row in enumerate(table.to_dict("records"), start=2):
+    for line, row in read_table(path, columns=("patientId", "x", "y", "width", "height", "Target")).rows:
         found = boxes.setdefault(row["patientId"], [])
         if row["Target"] == "1":
             x, y, w, h = (number(row[key], path=path, row=line, column=key) for key in ("x", "y", "width", "height"))
-            found.append(Box(x, y, x + w, y + h, 0))
+            where = f"{path.name}, line {line}, patientId {row['patientId']}"
+            found.append(frame_box((x, y, x + w, y + h), 0, (FRAME, FRAME), where=where))
         elif row["Target"] != "0":
             raise DataError(
                 where=f"{path.name}, line {line}, column Target",
@@ -85,11 +90,15 @@ def _read_boxes(path: Path) -> dict[str, list[Box]]:
     return boxes
 
 
-def _read_classes(path: Path) -> dict[str, str]:
-    table = read_table(path, columns=("patientId", "class"))
+def read_classes(path: Path) -> dict[str, str]:
+    """Return image id -> class of ``stage_2_detailed_class_info.csv``, which has one row per box.
+
+    Raises:
+        DataError: an unknown class, or different classes of one image.
+    """
     classes: dict[str, str] = {}
-    for line, row in enumerate(table.to_dict("records"), start=2):
-        label = row["class"].strip()
+    for line, row in read_table(path, columns=("patientId", "class")).rows:
+        label = row["class"]
         if label not in RSNA_LABELS or classes.get(row["patientId"], label) != label:
             raise DataError(
                 where=f"{path.name}, line {line}, column class",
@@ -101,47 +110,44 @@ def _read_classes(path: Path) -> dict[str, str]:
     return classes
 
 
-def _dicom_images(root: Path) -> Callable[[str], dict[str, Any] | None]:
-    files = files_by_name(root, ("stage_2_train_images", "*/stage_2_train_images"), (".dcm",))
+@dataclass(frozen=True)
+class _Images:
+    """Where the images are and what is known of them: DICOM first, else the NIH file of the id map."""
 
-    def locate(image_id: str) -> dict[str, Any] | None:
-        path = files.get(f"{image_id}.dcm")
+    root: Path
+    dicom: Mapping[str, Path]
+    png: Mapping[str, Path]
+    nih_names: Mapping[str, str]
+    nih_rows: Mapping[str, Mapping[str, str]]
+
+    @classmethod
+    def below(cls, root: Path, folder: Path) -> _Images:
+        dicom = files_by_name(root, ("stage_2_train_images", "*/stage_2_train_images"), (".dcm",))
+        path = find_optional(folder, ("rsna_to_nih.csv",))
+        if path is None:
+            return cls(root, dicom, {}, {}, {})
+        names = {
+            row["patientId"]: row["nih_image"] for _, row in read_table(path, columns=("patientId", "nih_image")).rows
+        }
+        entries = find_optional(root, nih.TABLES)
+        rows = (
+            {row["Image Index"]: row for _, row in read_table(entries, columns=("Image Index",)).rows}
+            if entries
+            else {}
+        )
+        return cls(root, dicom, files_by_name(root, nih.IMAGE_FOLDERS, (".png", ".jpg")), names, rows)
+
+    def about(self, image_id: str) -> dict[str, Any] | None:
+        nih_name = self.nih_names.get(image_id, "")
+        path = self.dicom.get(f"{image_id}.dcm") or self.png.get(nih_name)
         if path is None:
             return None
-        return {
-            "image_path": str(path.relative_to(root)),
-            "patient_id": f"rsna:{image_id}",
-            **patient_tags(path, frame_width=FRAME),
-        }
-
-    return locate
-
-
-def _nih_images(root: Path, folder: Path) -> Callable[[str], dict[str, Any] | None] | None:
-    """Locate images through ``rsna_to_nih.csv``: RSNA images are NIH images."""
-    path = find_optional(folder, ("rsna_to_nih.csv",))
-    if path is None:
-        return None
-    source = {
-        row["patientId"]: row["nih_image"]
-        for row in read_table(path, columns=("patientId", "nih_image")).to_dict("records")
-    }
-    files = files_by_name(root, IMAGE_FOLDERS, (".png", ".jpg"))
-    entries = find_optional(root, ("Data_Entry_2017*.csv",))
-    known = {row["Image Index"]: row for row in read_table(entries).to_dict("records")} if entries else {}
-
-    def locate(image_id: str) -> dict[str, Any] | None:
-        image = source.get(image_id, "")
-        if image not in files:
-            return None
-        row = known.get(image, {})
-        return {
-            "image_path": str(files[image].relative_to(root)),
-            "patient_id": patient_of(image),
-            "source_image": f"nih_chestxray14/{image}",
-            "view": view(row.get("View Position", "")),
-            "sex": sex(row.get("Patient Gender", row.get("Patient Sex", ""))),
-            "age_years": age_years(row.get("Patient Age", "")),
-        }
-
-    return locate
+        origin = {"patient_id": f"rsna:{image_id}"}
+        if nih_name:
+            origin = {
+                "patient_id": nih.patient_of(nih_name, f"rsna_to_nih.csv, patientId {image_id}"),
+                "source_image": f"nih_chestxray14/{nih_name}",
+            }
+        is_dicom = path.suffix.lower() == ".dcm"
+        tags = patient_tags(path, frame_width=FRAME) if is_dicom else nih.about(self.nih_rows.get(nih_name, {}))
+        return {"image_path": str(path.relative_to(self.root)), **origin, **tags}

@@ -3,42 +3,36 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from fx_monai.data.manifest import Box, Mask, Record
+from fx_monai.data.manifest import Mask, Record
 from fx_monai.data.readers.dicom_tags import patient_tags
+from fx_monai.data.readers.files import files_by_name, find_file
+from fx_monai.data.readers.frame import frame_box
 from fx_monai.data.readers.result import ReadResult
-from fx_monai.data.readers.tables import find_file, read_table
-from fx_monai.ops.masks import decode_coco_rle, mask_to_box, relative_rle_to_coco, union_coco_rle
+from fx_monai.data.readers.tables import read_table
+from fx_monai.errors import DataError
+from fx_monai.ops.masks import CocoRLE, decode_coco_rle, mask_to_box, relative_rle_to_coco, union_coco_rle
 
 OPTIONS: tuple[str, ...] = ()
 
 FRAME = 1024
-_TABLES = ("stage_2_train.csv", "train-rle.csv", "*/train-rle.csv")
+_TABLES = ("stage_2_train.csv", "train-rle.csv", "*/stage_2_train.csv", "*/train-rle.csv")
 
 
 def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
-    """Read the tree. Several rows of an image are several lesions: one mask (their union), one box each."""
+    """Read the tree. Several rows of an image are several lesions: one mask (their union), one box each.
+
+    Images without a row (the test images, a few of the training images) have unknown labels.
+    """
     path = find_file(root, _TABLES, what="table of run-length masks")
-    lesions: dict[str, list[str]] = {}
-    for line, row in enumerate(read_table(path, columns=("ImageId", "EncodedPixels")).to_dict("records"), start=2):
-        found = lesions.setdefault(row["ImageId"].strip(), [])
-        text = row["EncodedPixels"].strip()
-        if text != "-1":
-            where = f"{path.name}, line {line}"
-            found.append(json.dumps(relative_rle_to_coco(text, height=FRAME, width=FRAME, where=where)))
-    files = {p.stem: p for p in sorted(root.rglob("*.dcm")) if "test" not in str(p.relative_to(root))}
+    lesions = read_lesions(path)
+    files = {Path(file).stem: found for file, found in files_by_name(root, (), (".dcm",)).items()}
     result = ReadResult([], missing=[image for image in lesions if image not in files])
-    unlabelled = [stem for stem in files if stem not in lesions]
-    if unlabelled:
-        result.notes.append(f"{name}: {len(unlabelled)} images have no row in {path.name}; left out")
-    for image_id, masks in lesions.items():
-        if image_id not in files:
-            continue
-        file = files[image_id]
-        rles = [json.loads(mask) for mask in masks]
-        bounds = [mask_to_box(decode_coco_rle(rle)) for rle in rles]
+    for image_id, file in files.items():
         result.records.append(
             Record(
                 dataset=name,
@@ -47,12 +41,50 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
                 width=FRAME,
                 height=FRAME,
                 patient_id=f"siim:{image_id}",
-                labels=[float(bool(rles))],
-                boxes=[Box(*bound, 0) for bound in bounds if bound],
-                boxes_annotated=[0],
-                masks=[Mask(0, "coco_rle", json.dumps(union_coco_rle(rles)))] if rles else [],
-                masks_annotated=[0],
+                **_annotations(lesions.get(image_id), f"{path.name}, ImageId {image_id}"),
                 **patient_tags(file, frame_width=FRAME),
             )
         )
+    unlabelled = sum(image not in lesions for image in files)
+    if unlabelled:
+        result.notes.append(f"{name}: {unlabelled} images have no row in {path.name}; their annotations are unknown")
     return result
+
+
+def read_lesions(path: Path) -> dict[str, list[CocoRLE]]:
+    """Return image id -> one COCO RLE per lesion, an empty list for images without pneumothorax.
+
+    Raises:
+        DataError: a run-length text that is blank or breaks the format, or ``-1`` beside a lesion of the same image.
+    """
+    lesions: dict[str, list[CocoRLE]] = {}
+    without: set[str] = set()
+    for line, row in read_table(path, columns=("ImageId", "EncodedPixels")).rows:
+        image_id, text = row["ImageId"], row["EncodedPixels"]
+        where = f"{path.name}, line {line}, column EncodedPixels"
+        found = lesions.setdefault(image_id, [])
+        if text == "-1":
+            without.add(image_id)
+        else:
+            found.append(relative_rle_to_coco(text, height=FRAME, width=FRAME, where=where))
+        if not text or (found and image_id in without):
+            raise DataError(
+                where=where,
+                problem="-1 beside a mask of the same image" if text else "the cell is blank",
+                expected="-1 (no pneumothorax) once per image, or pairs of gap and length",
+                remedy="Correct the cell or remove the row",
+            )
+    return lesions
+
+
+def _annotations(lesions: list[CocoRLE] | None, where: str) -> dict[str, Any]:
+    if lesions is None:
+        return {"labels": [math.nan]}
+    bounds = [mask_to_box(decode_coco_rle(rle)) for rle in lesions]
+    return {
+        "labels": [float(bool(lesions))],
+        "boxes": [frame_box(bound, 0, (FRAME, FRAME), where=where) for bound in bounds if bound],
+        "boxes_annotated": [0],
+        "masks": [Mask(0, "coco_rle", json.dumps(union_coco_rle(lesions)))] if lesions else [],
+        "masks_annotated": [0],
+    }

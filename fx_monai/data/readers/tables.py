@@ -1,86 +1,78 @@
-"""Reading annotation tables and finding files, with messages that name file, row and column."""
+"""Reading annotation tables, with messages that name file, line and column, and the codings of their cells."""
 
 from __future__ import annotations
 
-import json
+import csv
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
 
 from fx_monai.errors import DataError, did_you_mean
 
 MAX_AGE = 120
 
 
-def find_file(root: Path, names: Sequence[str], *, what: str) -> Path:
-    """Return the first of several relative paths (glob patterns allowed) that exists below the root.
+@dataclass(frozen=True)
+class Table:
+    """A CSV file as text.
 
-    Raises:
-        DataError: none is there.
+    Args:
+        columns: names of the header.
+        rows: line of the file, counted from 1, and column -> cell.
     """
-    found = find_optional(root, names)
-    if found is None:
-        raise DataError(
-            where=str(root),
-            problem=f"there is no {what}",
-            expected=" or ".join(names),
-            remedy="Give the folder as it was downloaded and unpacked",
-        )
-    return found
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[int, dict[str, str]], ...]
 
 
-def find_optional(root: Path, names: Sequence[str]) -> Path | None:
-    """Return the first of several relative paths (glob patterns allowed) that exists below the root, or None."""
-    for name in names:
-        for path in sorted(root.glob(name)):
-            if path.is_file():
-                return path
-    return None
+def read_table(path: Path, *, columns: Sequence[str] = (), names: Sequence[str] = ()) -> Table:
+    """Read a CSV file as text; names and cells lose blanks at their ends, the file its byte-order mark.
 
-
-def read_table(path: Path, *, columns: Sequence[str] = (), header: int | None = 0, names: Any = None) -> pd.DataFrame:
-    """Read a CSV file as text; column names lose blanks and a byte-order mark, missing cells are "".
+    Empty lines are left out. Fields beyond the header are accepted when they are empty (lines that end with a comma).
 
     Args:
         path: the file.
         columns: columns that must be there.
-        header: row of the header, None with ``names``.
-        names: column names for files without a usable header.
+        names: column names that replace the first line, for files without a usable header.
 
     Raises:
-        DataError: not a table, or a column is missing.
+        DataError: not a table, a column is missing or stands twice, or a line has too few or too many fields.
     """
     try:
-        table = pd.read_csv(
-            path,
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-            header=header,
-            names=names,
-            index_col=False,
-            skipinitialspace=True,
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(
-            where=path.name,
-            problem=f"not a readable table ({type(error).__name__})",
-            expected="comma-separated text in UTF-8",
-            remedy="Download the file again or correct it",
-        ) from error
-    table.columns = [str(column).strip() for column in table.columns]
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            lines = [(reader.line_num, [cell.strip() for cell in fields]) for fields in reader if any(fields)]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise _no_table(path.name, f"not a readable table ({error})") from error
+    if not lines:
+        raise _no_table(path.name, "the file is empty")
+    header = list(names) or lines[0][1]
+    while header and not header[-1]:
+        header.pop()
+    _check_header(path, header, columns)
+    for line, fields in lines[1:]:
+        if len(fields) < len(header) or any(fields[len(header) :]):
+            raise _no_table(f"{path.name}, line {line}", f"{len(fields)} fields", f"{len(header)} fields")
+    return Table(tuple(header), tuple((line, dict(zip(header, fields, strict=False))) for line, fields in lines[1:]))
+
+
+def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
     for column in columns:
-        if column not in table.columns:
+        if column not in header:
             raise DataError(
                 where=path.name,
-                problem=f"the column '{column}' is missing. {did_you_mean(column, table.columns)}".rstrip(),
-                expected=f"the columns {', '.join(columns)}; found {', '.join(table.columns)}",
+                problem=f"the column '{column}' is missing. {did_you_mean(column, header)}".rstrip(),
+                expected=f"the columns {', '.join(columns)}; found {', '.join(header)}",
                 remedy="Correct the header",
             )
-    return table
+    twice = [column for column in header if column and header.count(column) > 1]
+    if twice:
+        raise _no_table(path.name, f"the column '{twice[0]}' stands twice", "column names that differ")
+
+
+def _no_table(where: str, problem: str, expected: str = "comma-separated text in UTF-8 with a header") -> DataError:
+    return DataError(where=where, problem=problem, expected=expected, remedy="Download the file again or correct it")
 
 
 def number(text: str, *, path: Path, row: int, column: str) -> float:
@@ -101,6 +93,11 @@ def number(text: str, *, path: Path, row: int, column: str) -> float:
             remedy="Correct the cell",
         )
     return value
+
+
+def words(text: str) -> list[str]:
+    """Return the words of an option that lists several, separated by ``|`` or ``,`` (the command line needs ``|``)."""
+    return [word.strip() for word in text.replace("|", ",").split(",") if word.strip()]
 
 
 def age_years(text: str) -> float:
@@ -132,36 +129,3 @@ def view(text: str) -> str:
 def spacing(value: float) -> float:
     """Return mm per pixel, NaN when absent or absurd (outside 0.01 to 5 mm)."""
     return value if 0.01 <= value <= 5 else math.nan
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        DataError: not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(
-            where=path.name,
-            problem=f"not JSON ({error})",
-            expected="a JSON file in UTF-8",
-            remedy="Download the file again or correct it",
-        ) from error
-
-
-def files_by_name(root: Path, folders: Sequence[str], suffixes: Iterable[str]) -> dict[str, Path]:
-    """Return file name -> path for the image files in the folders (glob patterns); the first folder wins.
-
-    When none of the folders exists, every folder below the root is searched.
-    """
-    wanted = {suffix.lower() for suffix in suffixes}
-    found: dict[str, Path] = {}
-    existing = [folder for pattern in folders for folder in sorted(root.glob(pattern)) if folder.is_dir()]
-    for folder in existing or [root]:
-        paths = folder.iterdir() if existing else folder.rglob("*")
-        for path in sorted(paths):
-            if path.suffix.lower() in wanted:
-                found.setdefault(path.name, path)
-    return found

@@ -1,0 +1,42 @@
+"""Boxes against their annotation frame, with messages that name file and row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from fx_monai.data.manifest import Box
+from fx_monai.errors import DataError
+
+TOLERANCE = 1.0
+
+
+def frame_box(corners: Sequence[float], class_index: int, frame: tuple[int, int], *, where: str) -> Box:
+    """Return a box that lies in its frame; up to one pixel outside (rounding of other tools) is clipped.
+
+    Args:
+        corners: x1, y1, x2, y2 in pixels of the annotation frame.
+        class_index: index of the box class.
+        frame: (width, height) in pixels.
+        where: file and row, for the message.
+
+    Raises:
+        DataError: not finite, no area, or more than one pixel outside.
+    """
+    x1, y1, x2, y2 = corners
+    width, height = frame
+    shown = ", ".join(f"{value:g}" for value in corners)
+    if not all(math.isfinite(value) for value in corners) or x2 <= x1 or y2 <= y1:
+        raise _bad(where, f"box ({shown}) has no area", "x1 < x2, y1 < y2")
+    if min(x1, y1) < -TOLERANCE or x2 > width + TOLERANCE or y2 > height + TOLERANCE:
+        raise _bad(where, f"box ({shown}) lies outside the image", f"xyxy pixels inside {width} x {height}")
+    clipped = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
+    if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
+        raise _bad(where, f"box ({shown}) lies outside the image", f"xyxy pixels inside {width} x {height}")
+    return Box(*clipped, class_index)
+
+
+def _bad(where: str, problem: str, expected: str) -> DataError:
+    return DataError(
+        where=where, problem=problem, expected=expected, remedy="Correct the box in the annotation file or remove it"
+    )
