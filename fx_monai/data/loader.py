@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
@@ -60,7 +61,16 @@ class TaskLoader:
         pairs = _Pairs(self.dataset, [pair for batch in plan for pair in batch])
         index = iter(range(len(pairs)))
         sampler = [[next(index) for _ in batch] for batch in plan]
-        return iter(DataLoader(pairs, batch_sampler=sampler, num_workers=self.num_workers, collate_fn=collate))
+        return iter(
+            DataLoader(
+                pairs,
+                batch_sampler=sampler,
+                num_workers=self.num_workers,
+                collate_fn=collate,
+                # a loader draws a seed for its workers; not from the generator that dropout uses
+                generator=torch.Generator(),
+            )
+        )
 
     def _plan(self, phase_number: int, num_batches: int) -> list[list[tuple[int, int]]]:
         """Return (position, draw) of every sample of every batch."""
@@ -107,4 +117,8 @@ class _Pairs(Dataset[dict[str, Any]]):
 
 def evaluation_batches(dataset: TaskDataset, batch_size: int, num_workers: int = 0) -> Iterator[dict[str, Any]]:
     """Return the batches of a dataset in its order."""
-    return iter(DataLoader(dataset, batch_size=batch_size, num_workers=num_workers, collate_fn=collate))
+    generator = torch.Generator()
+    loader: DataLoader[dict[str, Any]] = DataLoader(
+        dataset, batch_size=batch_size, num_workers=num_workers, collate_fn=collate, generator=generator
+    )
+    return iter(loader)

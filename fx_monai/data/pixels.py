@@ -21,6 +21,8 @@ from fx_monai.errors import DataError
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 MAX_PIXELS = 200_000_000
+# OpenCV resamples images of up to 2**15 pixels a side
+MAX_SIDE = 32_000
 DICOM_SUFFIXES = (".dcm", ".dicom")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", *DICOM_SUFFIXES)
 
@@ -92,6 +94,14 @@ def image_size(path: Path) -> tuple[int, int]:
         raise _unreadable(path, error) from error
 
 
+def size_or_unknown(path: Path) -> tuple[int, int]:
+    """Return (width, height), or (1, 1) for a file that can't be read: the image store lists it with the others."""
+    try:
+        return image_size(path)
+    except DataError:
+        return 1, 1
+
+
 def read_header(path: Path) -> pydicom.Dataset:
     """Return the DICOM header without pixels.
 
@@ -108,10 +118,11 @@ def read_header(path: Path) -> pydicom.Dataset:
 
 def header_spacing_mm(header: pydicom.Dataset) -> tuple[float, float] | None:
     """Return mm per pixel (x, y) of a DICOM header; None when absent or absurd (outside 0.01 to 5 mm)."""
-    values = header.get("PixelSpacing") or header.get("ImagerPixelSpacing")
-    if not values or len(values) != 2:
+    try:
+        values = header.get("PixelSpacing") or header.get("ImagerPixelSpacing")
+        y, x = (float(value) for value in values)
+    except (TypeError, ValueError):
         return None
-    y, x = (float(value) for value in values)
     return (x, y) if 0.01 <= x <= 5 and 0.01 <= y <= 5 else None
 
 
@@ -170,11 +181,11 @@ def _full_range(values: NDArray[np.uint16]) -> NDArray[np.uint16]:
 
 
 def _check_size(path: Path, width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
         raise DataError(
             where=path.name,
             problem=f"the image has {width} x {height} pixels",
-            expected=f"at most {MAX_PIXELS // 1_000_000} megapixels",
+            expected=f"at most {MAX_PIXELS // 1_000_000} megapixels and {MAX_SIDE} pixels a side",
             remedy="Scale the image down",
         )
 

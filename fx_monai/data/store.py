@@ -110,10 +110,12 @@ class ImageStore:
 def _fingerprint(manifest: Manifest, size: int) -> str:
     """Return a hash of everything the store depends on: the annotations and each file's size and time."""
     digest = hashlib.sha256(f"{VERSION} {size}".encode())
-    for path in manifest.column("image_path"):
+    masks = [m["data"] for row in manifest.column("masks") for m in row if m["encoding"].startswith("file")]
+    mask_files = [json.loads(data)["path"] if data.startswith("{") else data for data in masks]
+    for path in (*manifest.column("image_path"), *mask_files):
         try:
             status = os.stat(manifest.root / path)
-            digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
+            digest.update(f"{path} {status.st_size} {status.st_mtime_ns} {status.st_mode}\n".encode())
         except OSError:
             digest.update(f"{path} missing\n".encode())
     for name in ("image_id", "width", "height", "masks"):

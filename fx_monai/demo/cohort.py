@@ -97,6 +97,7 @@ def write_demo_cohort(
     started = time.monotonic()
     temporary = out.with_name(out.name + f".part{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
     plans = plan_cohort(num_images, seed)
     total, done = sum(map(len, plans.values())), 0
     findings: dict[str, int] = {}

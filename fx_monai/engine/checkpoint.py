@@ -33,6 +33,7 @@ class RunState:
             "step": step,
             "identity": self.identity,
             "rng": torch.get_rng_state(),
+            "gpu_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "modules": {name: module.state_dict() for name, module in self.modules.items()},
         }
         save_atomically(state, path)
@@ -49,23 +50,33 @@ class RunState:
             raise CheckpointError(
                 where=str(path), problem="not a training checkpoint", expected=f"the format '{FORMAT}'", remedy=remedy
             )
-        changed = [key for key, value in self.identity.items() if state["identity"].get(key) != value]
+        changed = _differences(state.get("identity", {}), self.identity)
         if changed:
             raise CheckpointError(
                 where=str(path),
-                problem=f"the checkpoint was made with another {' and another '.join(changed)}",
+                problem=f"the checkpoint was made with another {', '.join(changed[:5])}",
                 expected="the same recipe, data and classes as when the run was started",
                 remedy=remedy,
             )
         try:
             for name, module in self.modules.items():
                 module.load_state_dict(state["modules"][name])
-        except (KeyError, RuntimeError, ValueError) as error:
+            torch.set_rng_state(state["rng"])
+            if state["gpu_rng"] and torch.cuda.is_available():
+                torch.cuda.set_rng_state_all(state["gpu_rng"])
+            return int(state["step"])
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise CheckpointError(
                 where=str(path),
                 problem=f"the checkpoint does not fit ({' '.join(str(error).split())[:300]})",
                 expected="the network, optimiser and teacher of this recipe",
                 remedy=remedy,
             ) from error
-        torch.set_rng_state(state["rng"])
-        return int(state["step"])
+
+
+def _differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Return the dotted keys whose values differ."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return [] if old == new else [path or "identity"]
+    keys = list(dict.fromkeys([*new, *old]))
+    return [found for key in keys for found in _differences(old.get(key), new.get(key), f"{path}.{key}".strip("."))]

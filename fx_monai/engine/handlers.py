@@ -41,9 +41,13 @@ class History:
 
     def attach(self, engine: Engine) -> None:
         """Sum at every step, write a row at the end of every phase."""
-        engine.add_event_handler(PhaseEvents.PHASE_STARTED, self._reset)
+        engine.add_event_handler(PhaseEvents.PHASE_STARTED, self._open)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(PhaseEvents.PHASE_COMPLETED, self._close)
+
+    def _open(self, engine: Engine) -> None:
+        if engine.state.batch.position.starts_phase:
+            self._reset()
 
     def _add(self, engine: Engine) -> None:
         # sums stay on the device: no synchronisation per step
@@ -71,11 +75,12 @@ class History:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all rows."""
-        return {"phases": self.phases, "scores": self.scores}
+        return {"phases": self.phases, "scores": self.scores, "sums": self._sums, "steps": self._steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore all rows."""
         self.phases, self.scores = list(state["phases"]), list(state["scores"])
+        self._sums, self._steps = dict(state["sums"]), int(state["steps"])
 
 
 class Validation:
@@ -84,7 +89,8 @@ class Validation:
     Args:
         evaluate: returns the score rows of the validation split (see :class:`History`) and the mean of the tasks'
             primary metrics per model, e.g. ``{"student": 0.71, "teacher": 0.74}``.
-        keep: called with (model name, cycle, mean) when a mean is the best so far; saves the weights.
+        keep: called with (model name, cycle, mean) when a mean is the best so far; saves the weights. Called with the
+            final student and None when no validation score was ever defined.
         every_cycles: interval; the last cycle is always evaluated.
         history: receives the rows.
     """
@@ -92,7 +98,7 @@ class Validation:
     def __init__(
         self,
         evaluate: Callable[[], tuple[list[Row], dict[str, float]]],
-        keep: Callable[[str, int, float], None],
+        keep: Callable[[str, int, float | None], None],
         *,
         every_cycles: int,
         history: History,
@@ -118,6 +124,9 @@ class Validation:
             if not self.best or mean > self.best["mean"]:
                 self.best = {"model": model, "cycle": cycle, "mean": mean}
                 self.keep(model, cycle, mean)
+        if not self.best and cycle == engine.state.max_epochs:
+            # no validation score is defined, so nothing can be selected: the final student stands
+            self.keep("student", cycle, None)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best so far."""

@@ -6,14 +6,17 @@ well: ``val/<dataset>/<kind>/<metric>/<model>``, ``train/<dataset>/<kind>/<mode>
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from ignite.engine import Engine, Events
 
 from fx_monai.engine.events import PhaseEvents
@@ -47,6 +50,7 @@ class MLflowTracker:
         history: History,
     ) -> None:
         self.uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database.resolve()}"
+        self._lock = database.with_name(database.name + ".lock")
         self.artifacts = (database.resolve().parent / "mlruns").as_uri()
         self.experiment = experiment
         self.run_name = run_name
@@ -64,8 +68,19 @@ class MLflowTracker:
         engine.add_event_handler(PhaseEvents.PHASE_COMPLETED, self._log_new)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._log_new)
         engine.add_event_handler(Events.TERMINATE, self._terminate)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
 
     def _start(self) -> None:
+        if self._client is not None:
+            return
+        # runs that start together must not create the same database twice
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        with FileLock(self._lock), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._open()
+
+    def _open(self) -> None:
         from mlflow.tracking import MlflowClient
 
         self._client = MlflowClient(tracking_uri=self.uri)
@@ -108,6 +123,7 @@ class MLflowTracker:
         """Write finite values at once; names lose characters that MLflow forbids."""
         from mlflow.entities import Metric
 
+        self._start()
         now = int(time.time() * 1000)
         metrics = [
             Metric(_FORBIDDEN.sub("_", name), float(value), now, step)
@@ -128,6 +144,10 @@ class MLflowTracker:
 
     def _terminate(self) -> None:
         self.finish("KILLED")
+
+    def _fail(self, engine: Engine, error: BaseException) -> None:
+        # the exception itself is raised again by the handler of the checkpoints, which is attached last
+        self.finish("FAILED")
 
     def state_dict(self) -> dict[str, Any]:
         """Return the run id and how many rows have been written."""

@@ -46,6 +46,7 @@ class CyclicTrainer(Trainer):
         consistency: weight c.
         clip_norm: limit of the gradient norm over the parameters active in the phase.
         train_handlers: attached in order, after Lock-Release and the teacher.
+        checkpoints: attached last, when everything of a step, phase or cycle has been done.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class CyclicTrainer(Trainer):
         consistency: float = 0.5,
         clip_norm: float = 1.0,
         train_handlers: Sequence[Any] | None = None,
+        checkpoints: Any = None,
     ) -> None:
         self.schedule = Schedule(schedule.phases, max_epochs)
         self.walker = ScheduleWalker(self.schedule, loaders)
@@ -73,10 +75,18 @@ class CyclicTrainer(Trainer):
         self._parameters = list(network.parameters())
         self.add_event_handler(Events.ITERATION_STARTED, self._fire_phase_started)
         LockRelease(network.module_groups()).attach(self)
-        self.add_event_handler(Events.ITERATION_COMPLETED, self._fire_phase_completed)
         if teacher is not None:
             teacher.attach(self)
         self._register_handlers(list(train_handlers or ()))
+        # after the handlers of the step, so that a phase ends with its last step counted
+        self.add_event_handler(Events.ITERATION_COMPLETED, self._fire_phase_completed)
+        if checkpoints is not None:
+            checkpoints.attach(self)
+
+    def run(self) -> None:
+        """Train to the end; a run that is complete already stays as it is (Ignite would begin it anew)."""
+        if self.state.iteration < self.schedule.total_steps:
+            super().run()
 
     def start_at(self, step: int) -> None:
         """Continue at a step of the run (0 = beginning): the next batch is that step's batch."""
@@ -122,5 +132,5 @@ def _not_finite(item: PhaseBatch, loss: torch.Tensor) -> FxError:
         where=f"cycle {position.cycle + 1}, {position.phase.task}, {position.phase.mode}, batch {position.batch + 1}",
         problem=f"the loss is {loss.item()}, manifest rows {item.batch['row'].tolist()}",
         expected="a finite loss",
-        remedy="Lower the learning rates (optimiser.*) or look at these images with `fx-monai show`",
+        remedy="Lower the learning rates (optimiser.*) or look at these images",
     )

@@ -3,8 +3,8 @@
 Source: V-Net (Milletari et al., 3DV 2016) for soft Dice; the sum with cross-entropy as in nnU-Net (Nature Methods,
 2021). Deviations: un-annotated channels count for nothing; a class that is empty in the whole batch has no
 Dice term, because that term would be 1 for any prediction but exact zeros and drown the rare images with a finding;
-half of the cross-entropy weighs pixels inside and outside alike, because with a few hundred images the plain mean teaches
-small findings to vanish before Dice can pull them up.
+half of the cross-entropy weighs pixels inside and outside alike, because with a few hundred images the plain mean
+teaches small findings to vanish before Dice can pull them up.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _DICE = DiceLoss(batch=True, reduction="none", smooth_nr=1.0, smooth_dr=1.0)
 def dice_ce(logits: Tensor, masks: Tensor, annotated: Tensor) -> tuple[Tensor, Tensor]:
     """Return the Dice loss and the cross-entropy, () each; 0 with a gradient path of zeros if nothing is annotated.
 
-    Both are computed per class over the pixels of the whole batch, because small batches have many empty masks. The Dice
-    loss is averaged over the classes that occur in it. The cross-entropy of a class is the mean of its plain mean over
-    pixels and of its mean over inside and outside; it is averaged over the classes that are annotated.
+    Both are computed per class over the pixels of the whole batch, because small batches have many empty masks. The
+    Dice loss is averaged over the classes that occur in it. The cross-entropy of a class is the mean of its plain mean
+    over pixels and of its mean over inside and outside; it is averaged over the classes that are annotated.
 
     Args:
         logits: (B, K, H, W).

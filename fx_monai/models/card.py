@@ -30,7 +30,7 @@ class ModelCard:
         seed: of the training.
         model: ``student``, or ``teacher`` for the teacher's trunk with the student's heads.
         cycle: cycle after which they were kept (from 1).
-        validation_mean: mean primary metric on validation that chose them.
+        validation_mean: mean primary metric on validation that chose them; None when none was defined.
         note: stands in every output, e.g. "trained on phantoms".
     """
 
@@ -39,7 +39,7 @@ class ModelCard:
     seed: int = 0
     model: str = ""
     cycle: int = 0
-    validation_mean: float = 0.0
+    validation_mean: float | None = None
     note: str = ""
 
 

@@ -72,6 +72,35 @@ def uncompressed_to_coco(rle: CocoRLE, *, where: str) -> CocoRLE:
     return {"size": [height, width], "counts": compressed["counts"].decode("ascii")}
 
 
+def checked_coco_rle(rle: CocoRLE, *, where: str) -> CocoRLE:
+    """Return a compressed COCO RLE after checking that its runs fill the frame exactly.
+
+    The decoder itself doesn't check: damaged text would write beyond the mask's memory.
+
+    Raises:
+        DataError: not such text, or runs that don't add up to the size.
+    """
+    height, width = rle["size"]
+    counts: list[int] = []
+    value = shift = 0
+    for letter in str(rle["counts"]):
+        # five bits a letter, least significant first; bit 5 tells that more follow; from the third run on, differences
+        bits = ord(letter) - 48
+        value |= (bits & 31) << shift
+        shift += 5
+        if not 0 <= bits < 64 or shift > 60:
+            raise _bad_rle(where, f"run-length text with the letter {letter!r}", "COCO compressed run lengths")
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = shift = 0
+    if shift or sum(counts) != height * width or min(counts, default=0) < 0:
+        raise _bad_rle(where, f"runs add up to {sum(counts)}", f"{width} x {height} = {width * height} pixels")
+    return {"size": [height, width], "counts": rle["counts"]}
+
+
 def absolute_rle_to_coco(text: str, *, height: int, width: int, where: str) -> CocoRLE:
     """Convert the CheXmask dialect to COCO RLE: pairs ``start length``, start 1-based, scanned row by row.
 

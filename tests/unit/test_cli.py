@@ -26,6 +26,11 @@ def run(capsys, *words):
         (["train", "dmeo", "--data-root", "."], "no shipped recipe is called 'dmeo'. Did you mean 'demo'?"),
         (["train", "demo", "--set", "schedule.cylces=1"], "unknown key 'schedule.cylces'. Did you mean 'cycles'"),
         (["train", "demo", "--set", "oops"], "'oops' has no '='"),
+        (["train", "demo", "--set", "schedule.cycles=[1"], "the value of 'schedule.cycles' is '[1'"),
+        (["train", "demo", "--seed", "-1"], "seed = -1"),
+        (["train", "demo", "--data-root", ".", "--out", "/proc/no"], "the output folder can't be written"),
+        (["demo", "/proc/no", "--images", "10"], "/proc"),
+        (["predict", "no.pt", "x.png", "--threshold", "7"], "--threshold: 7.0"),
         (["train", "demo", "--device", "cuda:99", "--data-root", "."], "'cuda:99' can't be used"),
         (["index", "nih", ".", "o.parquet"], "there is no such dataset"),
         (["predict", "no.pt"], "no image is named"),
@@ -54,6 +59,20 @@ def test_dates_stay_text_and_dashes_become_underscores(capsys, monkeypatch):
     }
     assert main(["verb", "2024_01_01", "--data-root", "1e5", "--resume", "--seed=3"]) == 0
     assert seen == {"name": "2024_01_01", "data_root": "1e5", "resume": True, "seed": 3}
+
+
+def test_set_takes_lists_and_may_be_repeated(capsys, monkeypatch):
+    from fx_monai import cli
+
+    assert cli._values("a.b=[x,y],c=1,d={e: [1,2]}") == {"a.b": ["x", "y"], "c": 1, "d": {"e": [1, 2]}}
+    seen = {}
+
+    def verb(name: "str", *, set: "str" = "") -> None:
+        seen.update(set=set)
+
+    monkeypatch.setitem(VERBS, "verb", verb)
+    main(["verb", "x", "--set", "a=1", "--set=b=2"])
+    assert seen == {"set": "a=1,b=2"}
 
 
 def test_internal_errors_give_code_2(capsys, monkeypatch):

@@ -7,6 +7,7 @@ from hypothesis.extra.numpy import arrays
 from fx_monai.errors import DataError
 from fx_monai.ops.masks import (
     absolute_rle_to_coco,
+    checked_coco_rle,
     decode_coco_rle,
     encode_coco_rle,
     encode_relative_rle,
@@ -64,10 +65,19 @@ def test_uncompressed_refuses_wrong_sum():
         uncompressed_to_coco({"size": [4, 5], "counts": [3]}, where="x")
 
 
+def test_coco_text_is_checked():
+    good = {"size": [4, 5], "counts": "52201ON010"}
+    assert checked_coco_rle(good, where="x") == good
+    for counts in ("52201ON01", "zz", "5220\n", "52201ON0101"):
+        with pytest.raises(DataError):
+            checked_coco_rle({"size": [4, 5], "counts": counts}, where="x")
+
+
 @given(arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 1)))
 def test_round_trips(mask):
     height, width = mask.shape
     assert np.array_equal(decode_coco_rle(encode_coco_rle(mask)), mask)
+    assert checked_coco_rle(encode_coco_rle(mask), where="x") == encode_coco_rle(mask)
     text = encode_relative_rle(mask)
     if mask.any():
         rle = relative_rle_to_coco(text, height=height, width=width, where="x")

@@ -169,7 +169,49 @@ def test_coco_forms_of_masks(tmp_path):
     assert decode_coco_rle(json.loads(manifest[1].masks[0].data))[:, 0].all()
     assert "annotation 2 has no known category" in manifest.notes[0]
     assert manifest[2].boxes == []
-    assert manifest[2].boxes_annotated == [0]
+    # somebody drew something there that can't be read: unknown, not negative
+    assert manifest[2].boxes_annotated == []
+    assert manifest[2].masks_annotated == []
+
+
+def test_coco_class_counts_as_looked_for_only_in_the_kind_it_has(tmp_path):
+    root = coco_folder(tmp_path / "c", count=3)
+    path = root / "annotations.json"
+    content = json.loads(path.read_text())
+    content["categories"].append({"id": 2, "name": "nodule"})
+    content["annotations"].append({"id": 9, "image_id": 0, "category_id": 2, "bbox": [1, 1, 5, 5]})
+    content["annotations"].append({"id": 10, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5], "iscrowd": 1})
+    path.write_text(json.dumps(content))
+    first, second, third = index_dataset("coco", root)
+    assert (first.boxes_annotated, first.masks_annotated) == ([0, 1], [0])
+    assert (second.boxes_annotated, second.masks_annotated) == ([1], [])
+    assert third.masks_annotated == [0]
+    for annotation in content["annotations"]:
+        annotation.pop("bbox")
+    path.write_text(json.dumps(content))
+    manifest = index_dataset("coco", root)
+    assert manifest.classes.boxes == ()
+    assert all(record.boxes_annotated == [] for record in manifest)
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "message"),
+    [
+        ({"size": [10, 10], "counts": "x"}, "run lengths of size"),
+        ({"size": [64, 64], "counts": "zzzz"}, "run"),
+        ({"size": [64, 64], "counts": "1"}, "runs add up to 1"),
+        ([[-9, -9, -2, -9, -2, -2]], "a polygon outside the image"),
+        ([[1, 1, float("nan"), 4, 5, 6]], "something that is no number"),
+    ],
+)
+def test_coco_refuses_broken_masks(tmp_path, segmentation, message):
+    root = coco_folder(tmp_path / "c", count=2)
+    path = root / "annotations.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["segmentation"] = segmentation
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=message):
+        index_dataset("coco", root)
 
 
 def test_coco_refuses(tmp_path):

@@ -58,6 +58,21 @@ def test_unknown_recipe_name():
         load_recipe("dmeo")
 
 
+def test_key_that_stands_twice(tmp_path):
+    path = tiny_recipe(tmp_path / "r.yaml")
+    path.write_text(path.read_text() + "\nname: again\n")
+    with pytest.raises(ConfigError, match="the key 'name' stands twice"):
+        load_recipe(str(path))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("seed", -1), ("optimiser.heads", float("inf")), ("data.positive_fraction", {"localization": 2})]
+)
+def test_numbers_without_sense(tmp_path, key, value):
+    with pytest.raises(ConfigError, match=key):
+        load_recipe(str(tiny_recipe(tmp_path / "r.yaml")), {key: value})
+
+
 def test_not_yaml(tmp_path):
     path = tmp_path / "r.yaml"
     path.write_text("a: [1,\nb: 2")

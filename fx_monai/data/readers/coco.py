@@ -28,9 +28,9 @@ _SECTIONS = {
 def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
     """Read the file.
 
-    An image entry's width and height are the annotation frame; the file may be a scaled copy. Every image of the file
-    counts as looked at for every class of the kinds (boxes, masks) the file has, unless one of its annotations of that
-    class lacks that kind. Crowd regions and annotations without a known category are left out and noted.
+    An image entry's width and height are the annotation frame; the file may be a scaled copy. A class that has boxes
+    (masks) anywhere in the file was looked for in every image, except where one of its annotations lacks the box
+    (mask) or is a crowd region, or where an annotation without a known category was left out: there it is unknown.
 
     Options: ``annotations`` (path of the JSON, alternatives separated by ``|``; default: the only JSON in the root),
     ``images`` (folder; default ``images`` if there is one, else the root with all sub-folders), ``ignore_classes``
@@ -42,12 +42,13 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
     categories = [c for c in sorted(content["categories"], key=lambda c: c["id"]) if c["name"] not in ignored]
     names = tuple(str(category["name"]) for category in categories)
     result = ReadResult([])
-    by_image = _by_image(content, {c["id"]: i for i, c in enumerate(categories)}, path, result.notes)
+    by_image, doubtful = _by_image(content, {c["id"]: i for i, c in enumerate(categories)}, path, result.notes)
     kept = [item for items in by_image.values() for item in items]
-    kinds = _Kinds(any(item.box for item in kept), any(item.segmentation for item in kept), len(names))
+    kinds = _Kinds(
+        boxes=frozenset(item.class_index for item in kept if item.box),
+        masks=frozenset(item.class_index for item in kept if item.segmentation),
+    )
     result.classes = Classes(boxes=names if kinds.boxes else (), masks=names if kinds.masks else ())
-    if kinds.masks and not any(item.box and not item.segmentation for item in kept):
-        result.notes.append(f"{path.name}: boxes are the bounds of the masks")
     tags = {tag["id"]: str(tag["name"]) for tag in content.get("tag_categories", [])}
     folder = ImageFolder(root, options.get("images", ""))
     strangers = 0
@@ -73,7 +74,7 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
                 view=view(known.get("view", "")),
                 sex=sex(known.get("sex", "")),
                 age_years=age_years(known.get("age", "")),
-                **_annotations(by_image.get(image["id"], []), frame, kinds),
+                **_annotations(by_image.get(image["id"], []), frame, kinds, doubtful.get(image["id"], frozenset())),
             )
         )
     if strangers:
@@ -91,11 +92,10 @@ class _Item:
 
 @dataclass(frozen=True)
 class _Kinds:
-    """Which kinds of annotation the file has, and for how many classes."""
+    """Which classes have boxes, and which have masks, anywhere in the file."""
 
-    boxes: bool
-    masks: bool
-    num_classes: int
+    boxes: frozenset[int]
+    masks: frozenset[int]
 
 
 def _annotation_file(root: Path, option: str) -> Path:
@@ -125,11 +125,12 @@ def _content(path: Path) -> dict[str, Any]:
 
 def _by_image(
     content: Mapping[str, Any], index: Mapping[Any, int], path: Path, notes: list[str]
-) -> dict[Any, list[_Item]]:
-    """Return the annotations of each image that count."""
+) -> tuple[dict[Any, list[_Item]], dict[Any, frozenset[int]]]:
+    """Return the annotations of each image that count, and the classes that those left out make unknown there."""
     ignored = {category["id"] for category in content["categories"]} - set(index)
     images = {image["id"] for image in content["images"]}
     by_image: dict[Any, list[_Item]] = defaultdict(list)
+    doubtful: dict[Any, frozenset[int]] = defaultdict(frozenset)
     crowds = 0
     for annotation in content["annotations"]:
         number, category = annotation.get("id"), annotation.get("category_id")
@@ -137,10 +138,12 @@ def _by_image(
             continue
         if category not in index:
             notes.append(f"{path.name}: annotation {number} has no known category; left out")
+            doubtful[annotation["image_id"]] |= frozenset(index.values())
         elif annotation["image_id"] not in images:
             notes.append(f"{path.name}: annotation {number} belongs to no image of the file; left out")
         elif annotation.get("iscrowd"):
             crowds += 1
+            doubtful[annotation["image_id"]] |= {index[category]}
         else:
             where = f"{path.name}, annotation {number}"
             segmentation = parse_segmentation(annotation.get("segmentation"), where)
@@ -149,22 +152,23 @@ def _by_image(
             )
     if crowds:
         notes.append(f"{path.name}: {crowds} crowd regions were left out")
-    return by_image
+    return by_image, doubtful
 
 
-def _annotations(items: Sequence[_Item], frame: tuple[int, int], kinds: _Kinds) -> dict[str, Any]:
-    everything = range(kinds.num_classes)
-    without_box = {item.class_index for item in items if not item.box}
-    without_mask = {item.class_index for item in items if not item.segmentation}
+def _annotations(
+    items: Sequence[_Item], frame: tuple[int, int], kinds: _Kinds, doubtful: frozenset[int]
+) -> dict[str, Any]:
+    without_box = doubtful | {item.class_index for item in items if not item.box}
+    without_mask = doubtful | {item.class_index for item in items if not item.segmentation}
     return {
         "boxes": [_box(item, frame) for item in items if item.box],
-        "boxes_annotated": [i for i in everything if i not in without_box] if kinds.boxes else [],
+        "boxes_annotated": sorted(kinds.boxes - without_box),
         "masks": [
             Mask(item.class_index, "coco_rle", item.segmentation.to_coco_rle(frame))
             for item in items
             if item.segmentation
         ],
-        "masks_annotated": [i for i in everything if i not in without_mask] if kinds.masks else [],
+        "masks_annotated": sorted(kinds.masks - without_mask),
     }
 
 

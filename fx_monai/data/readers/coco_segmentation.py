@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fx_monai.errors import DataError
-from fx_monai.ops.masks import polygons_to_coco, uncompressed_to_coco
+from fx_monai.ops.masks import checked_coco_rle, polygons_to_coco, uncompressed_to_coco
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,13 @@ class Segmentation:
         """
         width, height = frame
         if isinstance(self.content, list):
+            _check_inside(self.content, frame, self.where)
             return json.dumps(polygons_to_coco(self.content, height=height, width=width))
         if list(self.content["size"]) != [height, width]:
             raise _bad(self.where, f"run lengths of size {self.content['size']}", f"the image's [{height}, {width}]")
         if isinstance(self.content["counts"], list):
             return json.dumps(uncompressed_to_coco(self.content, where=self.where))
-        return json.dumps({"size": [height, width], "counts": self.content["counts"]})
+        return json.dumps(checked_coco_rle(self.content, where=self.where))
 
 
 def parse_segmentation(value: Any, where: str) -> Segmentation | None:
@@ -69,6 +70,13 @@ def parse_segmentation(value: Any, where: str) -> Segmentation | None:
         if not all(isinstance(number, (int, float)) and math.isfinite(number) for number in polygon):
             raise _bad(where, "a polygon with something that is no number", "finite numbers x, y")
     return Segmentation(polygons, where)
+
+
+def _check_inside(polygons: Any, frame: tuple[int, int], where: str) -> None:
+    for polygon in polygons:
+        low, high = (min(polygon[0::2]), min(polygon[1::2])), (max(polygon[0::2]), max(polygon[1::2]))
+        if any(high[axis] <= 0 or low[axis] >= frame[axis] for axis in (0, 1)):
+            raise _bad(where, "a polygon outside the image", f"pixels inside {frame[0]} x {frame[1]}")
 
 
 def _bad(where: str, problem: str, expected: str) -> DataError:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fx_monai.data.manifest import Classes, Record
-from fx_monai.data.pixels import image_size
+from fx_monai.data.pixels import size_or_unknown
 from fx_monai.data.readers.files import ImageFolder, find_only
 from fx_monai.data.readers.result import ReadResult
 from fx_monai.data.readers.tables import Table, age_years, read_table, sex, view, words
@@ -63,7 +63,7 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
             result.missing.append(row[image_column])
             continue
         image_id = folder.image_id(file)
-        width, height = image_size(file)
+        width, height = size_or_unknown(file)
         cells = {c: row[by_lower[c]] for c in _OTHER_COLUMNS if c in by_lower}
         strangers += not cells.get("patient_id")
         result.records.append(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fx_monai.data.manifest import Mask, Record
-from fx_monai.data.pixels import image_size
+from fx_monai.data.pixels import size_or_unknown
 from fx_monai.data.readers.files import find_file
 from fx_monai.data.readers.result import ReadResult
 from fx_monai.data.readers.tables import age_years, sex
@@ -37,7 +37,7 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
         masks = [base / "ManualMask" / folder / path.name for folder in _FOLDERS]
         missing = [mask for mask in masks if not mask.is_file()]
         result.missing += [str(mask.relative_to(base)) for mask in missing]
-        width, height = image_size(path)
+        width, height = size_or_unknown(path)
         spacing = SPACING_MM if {width, height} <= SCAN_SIDES else float("nan")
         about = _readings(base / "ClinicalReadings" / f"{path.stem}.txt")
         result.records.append(
