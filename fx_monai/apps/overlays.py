@@ -14,7 +14,7 @@ from fx_monai.models.foundation_x import FoundationX
 from fx_monai.types import Kind
 
 PER_DATASET = 3
-MIN_SCORE = 0.25
+MIN_SCORE = 0.3
 
 
 def write_test_overlays(
@@ -49,7 +49,7 @@ def write_test_overlays(
                 image,
                 boxes=[
                     (f"{b.label} {b.score:.2f}", (b.x1, b.y1, b.x2, b.y2))
-                    for b in prediction.boxes
+                    for b in prediction.best_boxes()
                     if b.dataset == name
                 ],
                 masks=[(m.label, m.mask) for m in prediction.masks if m.dataset == name and m.area_px],

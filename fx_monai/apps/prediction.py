@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ from fx_monai.models.weights import load_network
 from fx_monai.types import Kind, Task
 
 RESEARCH_ONLY = "research use only"
+DRAWN_PER_LABEL = 3
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,16 @@ class Prediction:
     findings: list[Finding] = field(default_factory=list)
     boxes: list[FoundBox] = field(default_factory=list)
     masks: list[FoundMask] = field(default_factory=list)
+
+    def best_boxes(self, per_label: int = DRAWN_PER_LABEL) -> list[FoundBox]:
+        """Return the best boxes of every label of every dataset, few enough to be drawn."""
+        drawn: Counter[tuple[str, str]] = Counter()
+        best = []
+        for box in self.boxes:
+            drawn[box.dataset, box.label] += 1
+            if drawn[box.dataset, box.label] <= per_label:
+                best.append(box)
+        return best
 
 
 class Predictor:
@@ -338,7 +350,7 @@ def _draw(
         files[mask.dataset, mask.label] = file
     overlay = draw_overlay(
         image,
-        boxes=[(f"{box.label} {box.score:.2f}", (box.x1, box.y1, box.x2, box.y2)) for box in prediction.boxes],
+        boxes=[(f"{b.label} {b.score:.2f}", (b.x1, b.y1, b.x2, b.y2)) for b in prediction.best_boxes()],
         masks=[(mask.label, mask.mask) for mask in prediction.masks if mask.area_px],
         findings=[(f"{f.dataset}: {f.label}", f.probability) for f in prediction.findings],
         note="; ".join(filter(None, (RESEARCH_ONLY, network.card.note))),
