@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -67,6 +68,8 @@ class CyclicTrainer(Trainer):
         self.schedule = Schedule(schedule.phases, max_epochs)
         self.walker = ScheduleWalker(self.schedule, loaders)
         super().__init__(device, max_epochs, self.walker, decollate=False, event_names=[PhaseEvents])
+        # an exception is reported by whoever catches it, not by the engine as well
+        self.logger.setLevel(logging.CRITICAL)
         self.network = network
         self.optimiser = optimiser
         self.teacher = teacher

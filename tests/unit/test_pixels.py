@@ -1,31 +1,16 @@
 import numpy as np
 import pytest
 from PIL import Image
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from fx_monai.data.pixels import image_size, pixel_spacing_mm, read_pixels, to_uint8
 from fx_monai.errors import DataError
+from tests.dicom_builder import dicom_file
 
 RAMP = np.tile(np.arange(0, 64, dtype=np.uint16) * 16, (8, 1))
 
 
-def dicom(path, pixels=RAMP, *, photometric="MONOCHROME2", **tags):
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    data = Dataset()
-    data.file_meta = meta
-    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    data.Rows, data.Columns = pixels.shape[-2:]
-    data.SamplesPerPixel, data.PhotometricInterpretation = 1, photometric
-    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 12, 11, 0
-    data.PixelData = pixels.tobytes()
-    for name, value in tags.items():
-        setattr(data, name, value)
-    data.save_as(path, enforce_file_format=True)
-    return path
+def dicom(path, pixels=RAMP, **tags):
+    return dicom_file(path, pixels, **tags)
 
 
 def test_dicom_is_stretched_and_never_transposed(tmp_path):
@@ -37,7 +22,7 @@ def test_dicom_is_stretched_and_never_transposed(tmp_path):
 
 
 def test_monochrome1_is_inverted_once(tmp_path):
-    one = read_pixels(dicom(tmp_path / "1.dcm", RAMP.max() - RAMP, photometric="MONOCHROME1"))
+    one = read_pixels(dicom(tmp_path / "1.dcm", RAMP.max() - RAMP, PhotometricInterpretation="MONOCHROME1"))
     two = read_pixels(dicom(tmp_path / "2.dcm"))
     assert np.abs(one.astype(int) - two).max() <= 1
 
