@@ -100,7 +100,7 @@ def test_huge_images_are_refused_before_decoding(tmp_path):
 )
 def test_presentation_lut_shape_decides_before_the_photometric_interpretation(tmp_path, photometric, shape, inverted):
     tags = {"PresentationLUTShape": shape} if shape else {}
-    pixels = read_pixels(dicom(tmp_path / "a.dcm", photometric=photometric, **tags))
+    pixels = read_pixels(dicom(tmp_path / "a.dcm", PhotometricInterpretation=photometric, **tags))
     assert (pixels[0, 0] > pixels[0, -1]) == inverted
 
 
