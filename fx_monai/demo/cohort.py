@@ -14,11 +14,12 @@ from pathlib import Path
 
 from fx_monai.demo.cases import Case, CasePlan, make_case
 from fx_monai.demo.native import WRITERS
-from fx_monai.errors import DataError
+from fx_monai.errors import ConfigError, DataError
 
 VERSION = "1"
 ABOUT = "DEMO.json"
 SIDE = 256
+MIN_IMAGES = 50
 # share of the images, images per patient
 _SHARES = {
     "nih_chestxray14": (0.27, 2),
@@ -80,8 +81,16 @@ def write_demo_cohort(
         progress: called with (done, total).
 
     Raises:
+        ConfigError: fewer than 50 images.
         DataError: the folder holds something else.
     """
+    if num_images < MIN_IMAGES:
+        raise ConfigError(
+            where="demo cohort",
+            problem=f"{num_images} images",
+            expected=f"at least {MIN_IMAGES}, so that every dataset has a test split",
+            remedy="Ask for more",
+        )
     wanted = {"version": VERSION, "seed": seed, "num_images": num_images}
     if (out / ABOUT).is_file():
         about = json.loads((out / ABOUT).read_text(encoding="utf-8"))
