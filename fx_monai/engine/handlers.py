@@ -51,7 +51,7 @@ class History:
 
     def _add(self, engine: Engine) -> None:
         # sums stay on the device: no synchronisation per step
-        for name, value in engine.state.output.items():
+        for name, value in engine.state.output[0].items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._steps += 1
 
@@ -242,7 +242,7 @@ class Progress:
 
     def _advance(self, engine: Engine) -> None:
         if self._bar is not None:
-            self._bar.set_postfix_str(f"loss {float(engine.state.output['loss']):.3f}", refresh=False)
+            self._bar.set_postfix_str(f"loss {float(engine.state.output[0]['loss']):.3f}", refresh=False)
             self._bar.update(engine.state.iteration - self._bar.n)
 
     def _line(self, engine: Engine) -> None:
@@ -250,7 +250,7 @@ class Progress:
             began, first = self._started
             done = engine.state.iteration - first
             left = (time.monotonic() - began) / max(1, done) * (self.total_steps - engine.state.iteration)
-            loss = float(engine.state.output["loss"])
+            loss = float(engine.state.output[0]["loss"])
             text = _describe(engine.state.batch.position, self.cycles)
             self.stream.write(
                 f"{text}  step {engine.state.iteration}/{self.total_steps}  loss {loss:.3f}  {_clock(left)} left\n"

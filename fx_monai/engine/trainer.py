@@ -30,8 +30,9 @@ class CyclicTrainer(Trainer):
     """Trains one network on all tasks, phase by phase.
 
     Ignite's epoch is one cycle. :class:`~fx_monai.engine.events.PhaseEvents` are fired around every phase; stock
-    Ignite and MONAI handlers attach as usual. The output of a step is a dict of 0-d tensors: ``loss`` (what was
-    minimised), ``task_loss``, ``consistency_loss`` (absent in LOCK), ``gradient_norm``, and the parts of the task loss.
+    Ignite and MONAI handlers attach as usual. The output of a step is a list of one dict of 0-d tensors: ``loss``
+    (what was minimised), ``task_loss``, ``consistency_loss`` (absent in LOCK), ``gradient_norm``, and the parts of the
+    task loss.
 
     Source: Foundation X (WACV 2025), method figure. ``loss = (1 - c) task loss + c consistency loss`` in RELEASE; in
     LOCK the consistency loss has no gradient, so the teacher isn't run and the task loss has weight 1.
@@ -97,7 +98,7 @@ class CyclicTrainer(Trainer):
         self.state.iteration = step
         self.state.epoch = step // self.schedule.steps_per_cycle
 
-    def _iteration(self, engine: Engine, item: PhaseBatch) -> dict[str, torch.Tensor]:
+    def _iteration(self, engine: Engine, item: PhaseBatch) -> list[dict[str, torch.Tensor]]:
         phase, batch = item.position.phase, to_device(item.batch, self.state.device)
         released = phase.mode is Mode.RELEASE
 
@@ -117,7 +118,8 @@ class CyclicTrainer(Trainer):
         loss.backward()  # type: ignore[no-untyped-call]
         result["gradient_norm"] = clip_active(self._parameters, self.clip_norm)
         self.optimiser.step()
-        return {"loss": loss.detach(), **result}
+        # a list, as MONAI's own handlers expect it of an engine that trains on batches
+        return [{"loss": loss.detach(), **result}]
 
     def _fire_phase_started(self) -> None:
         position = self.state.batch.position

@@ -29,7 +29,7 @@ def session(tmp_path, data, name, **options):
 def run(made, stop_at=None, losses=None):
     trainer = made.trainer()
     if losses is not None:
-        trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda e: losses.append(float(e.state.output["loss"])))
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda e: losses.append(float(e.state.output[0]["loss"])))
     if stop_at is not None:
         trainer.add_event_handler(Events.ITERATION_STARTED(once=stop_at), lambda: signal.raise_signal(signal.SIGTERM))
     trainer.run()

@@ -118,7 +118,7 @@ def test_events_and_teacher_updates_are_one_per_phase(loaders):
 def test_lock_runs_no_teacher_and_has_task_weight_one(loaders):
     trainer = make_trainer(loaders, [Phase(TASKS[Kind.SEGMENTATION], Mode.LOCK, 1)])
     trainer.run()
-    output = trainer.state.output
+    output = trainer.state.output[0]
     assert "consistency_loss" not in output
     assert torch.equal(output["loss"], output["task_loss"])
 
@@ -126,7 +126,7 @@ def test_lock_runs_no_teacher_and_has_task_weight_one(loaders):
 def test_release_mixes_the_losses_by_the_given_weight(loaders):
     trainer = make_trainer(loaders, [Phase(TASKS[Kind.SEGMENTATION], Mode.RELEASE, 1)], consistency=0.3)
     trainer.run()
-    out = trainer.state.output
+    out = trainer.state.output[0]
     torch.testing.assert_close(out["loss"], 0.7 * out["task_loss"] + 0.3 * out["consistency_loss"])
 
 
