@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,7 @@ from fx_monai.types import Kind, TaskSpec
 
 UNCERTAIN = -1.0
 SMOOTH_RANGE = (0.55, 0.85)
+FIXED_POLICIES = {"ignore": math.nan, "zeros": 0.0, "ones": 1.0}
 
 
 class TaskDataset(Dataset):
@@ -50,8 +52,8 @@ class TaskDataset(Dataset):
         laterality: pairs of class names that a mirror image swaps.
 
     Raises:
-        ConfigError: a class is not in the manifest, or flips are asked for with left and right classes that no pair
-            names.
+        ConfigError: a class is not in the manifest, the policy for uncertain labels is unknown, or flips are asked for
+            with left and right classes that no pair names.
     """
 
     def __init__(
@@ -69,12 +71,12 @@ class TaskDataset(Dataset):
         super().__init__(rows)
         self.manifest, self.store, self.spec, self.rows = manifest, store, spec, rows
         self.seed = seed
-        self.uncertain = uncertain
+        self.uncertain = _checked_policy(uncertain)
         self._own = class_positions(manifest, spec)
         self._geometry = self._views = None
         if augmentation is not None:
             swap = _swaps(spec, laterality, augmentation)
-            self._geometry = RandomGeometryd(augmentation, swap_boxes=swap, swap_masks=swap)
+            self._geometry = RandomGeometryd(augmentation, swap_boxes=swap, swap_masks=swap, swap_labels=swap)
             self._views = TwoViewsd(augmentation)
 
     def __len__(self) -> int:
@@ -133,8 +135,20 @@ class TaskDataset(Dataset):
         if self.uncertain == "smooth":
             labels[unsure] = np.random.default_rng([self.seed, row]).uniform(*SMOOTH_RANGE, int(unsure.sum()))
         else:
-            labels[unsure] = {"ignore": math.nan, "zeros": 0.0, "ones": 1.0}[self.uncertain]
+            labels[unsure] = FIXED_POLICIES[self.uncertain]
         return labels
+
+
+def _checked_policy(uncertain: str) -> str:
+    choices = (*FIXED_POLICIES, "smooth")
+    if uncertain not in choices:
+        raise ConfigError(
+            where="uncertain",
+            problem=f"'{uncertain}'. {did_you_mean(uncertain, choices)}".rstrip(),
+            expected=f"one of {', '.join(choices)}",
+            remedy="Correct the value",
+        )
+    return uncertain
 
 
 def annotated_rows(manifest: Manifest, spec: TaskSpec) -> NDArray[np.int64]:
@@ -207,7 +221,9 @@ def _swaps(spec: TaskSpec, laterality: Sequence[tuple[str, str]], augmentation: 
         if all(name in spec.classes for name in pair):
             a, b = (spec.classes.index(name) for name in pair)
             swap |= {a: b, b: a}
-    sided = [i for i, name in enumerate(spec.classes) if {"left", "right"} & set(name.lower().split())]
+    # words of "left lung", "left_lung" and "LeftLung"; "bright" has no side
+    words = [{word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)} for name in spec.classes]
+    sided = [index for index, own in enumerate(words) if own & {"left", "right"}]
     open_sides = [spec.classes[i] for i in sided if i not in swap]
     if augmentation.flip and open_sides:
         raise ConfigError(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from fx_monai.data.dataset import TaskDataset, collate
+from fx_monai.errors import ConfigError
 
 
 class TaskLoader:
@@ -22,6 +23,9 @@ class TaskLoader:
         seed: of the order.
         num_workers: data loader processes; 0 = in this process. Batches are the same for any number.
         positive_fraction: share of a pass that is drawn from images that show a finding; None = every image once.
+
+    Raises:
+        ConfigError: no samples, a batch size below 1, or a fraction outside 0 to 1.
     """
 
     def __init__(
@@ -37,12 +41,23 @@ class TaskLoader:
         self.batch_size = batch_size
         self.seed = seed
         self.num_workers = num_workers
+        self._check(positive_fraction)
         self._pools: tuple[tuple[NDArray[np.int64], float], ...] = ((np.arange(len(dataset)), 1.0),)
         if positive_fraction is not None:
             positive = dataset.positives()
             pools = ((np.flatnonzero(positive), positive_fraction), (np.flatnonzero(~positive), 1 - positive_fraction))
             if all(len(pool) for pool, _ in pools):
                 self._pools = pools
+
+    def _check(self, positive_fraction: float | None) -> None:
+        rules = (
+            ("the dataset", len(self.dataset), len(self.dataset) >= 1, "at least 1 sample"),
+            ("batch_size", self.batch_size, self.batch_size >= 1, "at least 1"),
+            ("positive_fraction", positive_fraction, 0 <= (positive_fraction or 0) <= 1, "0 to 1"),
+        )
+        for where, value, holds, expected in rules:
+            if not holds:
+                raise ConfigError(where=where, problem=f"{value}", expected=expected, remedy="Correct the value")
 
     @property
     def num_batches(self) -> int:
@@ -93,8 +108,8 @@ class TaskLoader:
         if len(self._pools) == 1:
             return generator.permutation(total)
         chosen = []
-        for pool, fraction in self._pools:
-            wanted = round(total * fraction)
+        positives = round(total * self._pools[0][1])
+        for (pool, _), wanted in zip(self._pools, (positives, total - positives), strict=True):
             rounds = [generator.permutation(pool) for _ in range(-(-wanted // len(pool)))]
             chosen.append(np.concatenate(rounds)[:wanted] if rounds else pool[:0])
         return generator.permutation(np.concatenate(chosen))

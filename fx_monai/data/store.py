@@ -17,15 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fx_monai.data.manifest import Manifest, Mask, Record
+from fx_monai.data.manifest import Manifest, Record
 from fx_monai.data.pixels import read_pixels, to_uint8
+from fx_monai.data.rasterise import check_aspect, rasterise
 from fx_monai.data.transforms import Matrix, letterbox_matrix, warp
 from fx_monai.errors import DataError
-from fx_monai.ops.masks import MaskArray, decode_coco_rle, encode_coco_rle, polygons_to_coco
+from fx_monai.ops.masks import MaskArray, decode_coco_rle, encode_coco_rle
 
-VERSION = "1"
-# an image file is a scaled copy of the annotation frame; more difference of aspect means another image
-ASPECT_TOLERANCE = 0.02
+VERSION = "2"
 
 Progress = Callable[[int, int], None]
 
@@ -40,17 +39,24 @@ class ImageStore:
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         about = json.loads((folder / "store.json").read_text(encoding="utf-8"))
+        self.folder, self.manifest = folder, manifest
         self.size: int = about["size"]
         self.unreadable: list[tuple[str, str]] = [(image, reason) for image, reason in about["unreadable"]]
         self._images: NDArray[np.uint8] = np.load(folder / "images.npy", mmap_mode="r")
-        self._masks: dict[int, list[tuple[int, str]]] = {}
-        for row in pq.read_table(folder / "masks.parquet").to_pylist():
-            self._masks.setdefault(row["row"], []).append((row["class_index"], row["counts"]))
+        masks = pq.read_table(folder / "masks.parquet", memory_map=True)
+        # in the order of the rows, so that the masks of one row are found by bisection
+        self._mask_rows = masks.column("row").to_numpy()
+        self._mask_classes = masks.column("class_index").to_numpy()
+        self._mask_counts = masks.column("counts")
         bad = {image for image, _ in self.unreadable}
         ids = manifest.column("image_id")
         self.valid: NDArray[np.bool_] = np.array([image not in bad for image in ids], dtype=bool)
         self._widths = manifest.table.column("width").to_numpy()
         self._heights = manifest.table.column("height").to_numpy()
+
+    def __reduce__(self) -> tuple[type[ImageStore], tuple[Path, Manifest]]:
+        """Let worker processes map the files themselves: a pickled map would carry every pixel."""
+        return ImageStore, (self.folder, self.manifest)
 
     @classmethod
     def open_or_build(
@@ -78,8 +84,8 @@ class ImageStore:
         """
         fingerprint = _fingerprint(manifest, size)
         place = folder / f"{manifest.dataset}_{size}_{fingerprint[:12]}"
-        if not (place / "store.json").is_file():
-            _build(manifest, size, place, workers, progress)
+        if not _is_complete(place, fingerprint):
+            _build(manifest, size, place, fingerprint, workers, progress)
         store = cls(place, manifest)
         if store.unreadable and not skip_unreadable:
             shown = "; ".join(f"{image}: {reason}" for image, reason in store.unreadable[:5])
@@ -97,9 +103,11 @@ class ImageStore:
 
     def masks(self, row: int) -> list[tuple[int, MaskArray]]:
         """Return (class index, (size, size) mask) of the classes that are not empty in a manifest row."""
+        first, last = np.searchsorted(self._mask_rows, [row, row + 1])
+        side = [self.size, self.size]
         return [
-            (index, decode_coco_rle({"size": [self.size, self.size], "counts": counts}))
-            for index, counts in self._masks.get(row, [])
+            (int(self._mask_classes[at]), decode_coco_rle({"size": side, "counts": self._mask_counts[at].as_py()}))
+            for at in range(first, last)
         ]
 
     def frame_to_store(self, row: int) -> Matrix:
@@ -123,13 +131,43 @@ def _fingerprint(manifest: Manifest, size: int) -> str:
     return digest.hexdigest()
 
 
-def _build(manifest: Manifest, size: int, place: Path, workers: int, progress: Progress | None) -> None:
+def _is_complete(place: Path, fingerprint: str) -> bool:
+    about = place / "store.json"
+    return about.is_file() and json.loads(about.read_text(encoding="utf-8")).get("fingerprint") == fingerprint
+
+
+def _build(
+    manifest: Manifest, size: int, place: Path, fingerprint: str, workers: int, progress: Progress | None
+) -> None:
+    """Build beside the place, then rename, so that a folder of the right name is whole."""
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = place.with_name(place.name + f".part{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
+    try:
+        unreadable = _fill(manifest, size, temporary, workers, progress)
+        about = {
+            "version": VERSION,
+            "size": size,
+            "dataset": manifest.dataset,
+            "fingerprint": fingerprint,
+            "unreadable": unreadable,
+        }
+        (temporary / "store.json").write_text(json.dumps(about), encoding="utf-8")
+        # another process may have been faster; its readers keep their files
+        if not _is_complete(place, fingerprint):
+            shutil.rmtree(place, ignore_errors=True)
+            os.replace(temporary, place)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _fill(
+    manifest: Manifest, size: int, folder: Path, workers: int, progress: Progress | None
+) -> list[tuple[str, str]]:
+    """Write images and masks; return (image id, reason) of what can't be used."""
     images = np.lib.format.open_memmap(
-        temporary / "images.npy", mode="w+", dtype=np.uint8, shape=(len(manifest), size, size)
+        folder / "images.npy", mode="w+", dtype=np.uint8, shape=(len(manifest), size, size)
     )
 
     def store(row: int) -> tuple[str, list[dict[str, Any]]]:
@@ -152,23 +190,13 @@ def _build(manifest: Manifest, size: int, place: Path, workers: int, progress: P
                 progress(row + 1, len(manifest))
     images.flush()
     schema = pa.schema([("row", pa.int64()), ("class_index", pa.int16()), ("counts", pa.string())])
-    pq.write_table(pa.Table.from_pylist(masks, schema=schema), temporary / "masks.parquet")
-    about = {"version": VERSION, "size": size, "dataset": manifest.dataset, "unreadable": unreadable}
-    (temporary / "store.json").write_text(json.dumps(about), encoding="utf-8")
-    shutil.rmtree(place, ignore_errors=True)
-    os.replace(temporary, place)
+    pq.write_table(pa.Table.from_pylist(masks, schema=schema), folder / "masks.parquet")
+    return unreadable
 
 
 def _load(record: Record, root: Path, size: int) -> NDArray[np.uint8]:
     pixels = to_uint8(read_pixels(root / record.image_path))
-    height, width = pixels.shape
-    if abs(width * record.height / (height * record.width) - 1) > ASPECT_TOLERANCE:
-        raise DataError(
-            where=Path(record.image_path).name,
-            problem=f"the image is {width} x {height}, the annotations are for {record.width} x {record.height}",
-            expected="the same aspect",
-            remedy="Take the image that was annotated",
-        )
+    check_aspect(pixels, (record.width, record.height), where=Path(record.image_path).name, what="image")
     return letterbox(pixels, size, aspect=(record.width, record.height))
 
 
@@ -213,30 +241,3 @@ def _store_masks(record: Record, root: Path, size: int) -> list[dict[str, Any]]:
         for index, mask in by_class.items()
         if mask.any()
     ]
-
-
-def rasterise(mask: Mask, record: Record, root: Path) -> MaskArray:
-    """Return a mask as (H, W) pixels, of the annotation frame or (``file``) of the mask file.
-
-    Raises:
-        DataError: a mask file can't be read, or the encoding is unknown.
-    """
-    if mask.encoding == "coco_rle":
-        return decode_coco_rle(json.loads(mask.data))
-    if mask.encoding == "polygon":
-        return decode_coco_rle(polygons_to_coco(json.loads(mask.data), height=record.height, width=record.width))
-    if mask.encoding == "file":
-        return (read_pixels(root / mask.data) > 0).astype(np.uint8)
-    if mask.encoding == "file_crop":
-        crop = json.loads(mask.data)
-        inner = (read_pixels(root / crop["path"]) > 0).astype(np.uint8)
-        frame = np.zeros((record.height, record.width), dtype=np.uint8)
-        top, left = int(crop["top"]), int(crop["left"])
-        frame[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
-        return frame
-    raise DataError(
-        where=f"{record.dataset}, image {record.image_id}",
-        problem=f"mask encoding '{mask.encoding}'",
-        expected="coco_rle, polygon, file or file_crop",
-        remedy="Index the dataset again",
-    )

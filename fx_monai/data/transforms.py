@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 
 import cv2
 import numpy as np
-from monai.transforms import RandomizableTransform
+from monai.transforms import Randomizable, RandomizableTransform
 from monai.transforms.transform import MapTransform
 from numpy.typing import NDArray
 
 from fx_monai.errors import ConfigError
-from fx_monai.keys import BOX_LABELS, BOXES, IMAGE, MASKS, TEACHER_IMAGE
+from fx_monai.keys import BOX_LABELS, BOXES, BOXES_ANNOTATED, IMAGE, LABELS, MASKS, MASKS_ANNOTATED, TEACHER_IMAGE
 from fx_monai.ops.boxes import clip_boxes_xyxy, map_boxes_xyxy
 
 Matrix = NDArray[np.float64]
@@ -95,12 +95,14 @@ class RandomGeometryd(RandomizableTransform, MapTransform):
     """Rotate, scale, shift and perhaps mirror image, boxes and masks with one resampling.
 
     Keys that are absent are left alone: ``image`` (S, S) uint8; ``boxes`` (N, 4) float32 xyxy pixels with
-    ``box_labels`` (N,), boxes of which less than 30 % stays inside are dropped; ``masks`` (K, S, S) uint8.
+    ``box_labels`` (N,), boxes of which less than 30 % stays inside are dropped; ``masks`` (K, S, S) uint8. A mirror
+    image swaps left and right classes, in ``labels``, ``boxes_annotated`` and ``masks_annotated`` (K,) too.
 
     Args:
         augmentation: strengths.
         swap_boxes: class index -> class index of the mirror image, for boxes.
         swap_masks: the same for mask channels.
+        swap_labels: the same for image-level labels.
     """
 
     def __init__(
@@ -109,12 +111,14 @@ class RandomGeometryd(RandomizableTransform, MapTransform):
         *,
         swap_boxes: Mapping[int, int] | None = None,
         swap_masks: Mapping[int, int] | None = None,
+        swap_labels: Mapping[int, int] | None = None,
     ) -> None:
         MapTransform.__init__(self, [IMAGE, BOXES, MASKS], allow_missing_keys=True)
         RandomizableTransform.__init__(self, prob=1.0)
         self.augmentation = augmentation
         self.swap_boxes = dict(swap_boxes or {})
         self.swap_masks = dict(swap_masks or {})
+        self.swap_labels = dict(swap_labels or {})
         self.matrix: Matrix = np.eye(2, 3)
         self.mirrored = False
 
@@ -145,6 +149,10 @@ class RandomGeometryd(RandomizableTransform, MapTransform):
             out[BOXES], out[BOX_LABELS] = boxes[inside], labels[inside]
         if MASKS in out:
             out[MASKS] = self._warp_masks(out[MASKS], side)
+        if self.mirrored:
+            swaps = {LABELS: self.swap_labels, BOXES_ANNOTATED: self.swap_boxes, MASKS_ANNOTATED: self.swap_masks}
+            for key in swaps.keys() & out.keys():
+                out[key] = out[key][[swaps[key].get(index, index) for index in range(len(out[key]))]]
         return out
 
     def _warp_masks(self, masks: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -188,7 +196,7 @@ class RandomIntensity(RandomizableTransform):
         return np.clip(varied + noise * self.noise, 0, 255).astype(np.uint8)
 
 
-class TwoViewsd(MapTransform):
+class TwoViewsd(Randomizable, MapTransform):
     """Give student (``image``) and teacher (``teacher_image``) the same geometry and independent intensities.
 
     Source: Foundation X (WACV 2025), method figure: an augmentation on both inputs.
@@ -198,11 +206,12 @@ class TwoViewsd(MapTransform):
     """
 
     def __init__(self, augmentation: Augmentation) -> None:
-        super().__init__([IMAGE])
+        MapTransform.__init__(self, [IMAGE])
         self.intensity = RandomIntensity(augmentation)
 
     def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> TwoViewsd:
         """Seed the draws."""
+        super().set_random_state(seed, state)
         self.intensity.set_random_state(seed, state)
         return self
 
