@@ -62,7 +62,15 @@ def datasets(*, as_json: bool = False) -> None:
         _say(f"{'':26s}{row['licence']}  {row['url']}")
 
 
-def index(name: str, root: str, out: str, *, allow_missing_images: bool = False, options: str = "") -> None:
+def index(
+    name: str,
+    root: str,
+    out: str,
+    *,
+    allow_missing_images: bool = False,
+    annotations_only: bool = False,
+    options: str = "",
+) -> None:
     """Read a native dataset tree and write its manifest.
 
     Example: fx-monai index nih_chestxray14 /data/nih nih.parquet
@@ -72,12 +80,17 @@ def index(name: str, root: str, out: str, *, allow_missing_images: bool = False,
         root: folder of the native tree, as downloaded.
         out: manifest file to write (.parquet).
         allow_missing_images: leave out images that are named but not there, instead of refusing.
+        annotations_only: don't look for the images; such a manifest serves counts and audits, not training.
         options: options of the reader, key=value, separated by commas.
     """
     from fx_monai.data.index import index_dataset
 
     manifest = index_dataset(
-        name, Path(root), allow_missing_images=allow_missing_images, options=_pairs(options, "--options")
+        name,
+        Path(root),
+        allow_missing_images=allow_missing_images,
+        annotations_only=annotations_only,
+        options=_pairs(options, "--options"),
     )
     manifest.write(Path(out))
     boxes = sum(len(row) for row in manifest.column("boxes"))

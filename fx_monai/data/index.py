@@ -13,7 +13,12 @@ from fx_monai.errors import ConfigError, DataError, did_you_mean
 
 
 def index_dataset(
-    name: str, root: Path, *, allow_missing_images: bool = False, options: Mapping[str, str] | None = None
+    name: str,
+    root: Path,
+    *,
+    allow_missing_images: bool = False,
+    annotations_only: bool = False,
+    options: Mapping[str, str] | None = None,
 ) -> Manifest:
     """Read a native tree; nothing about labels or resolutions is decided.
 
@@ -21,6 +26,7 @@ def index_dataset(
         name: see ``fx-monai datasets``; any name when the option ``dataset`` says what it is.
         root: folder as downloaded.
         allow_missing_images: leave out images that are annotated but not there (they are counted in the notes).
+        annotations_only: keep images that are not there; such a manifest serves counts and audits, not training.
         options: options of the reader, see its module, and ``dataset``: catalogue name, for several in-house folders.
 
     Raises:
@@ -47,17 +53,8 @@ def index_dataset(
                 remedy="Correct the name",
             )
     result: ReadResult = module.read(root, name=name, options=merged)
-    notes = list(result.notes)
-    if result.missing:
-        shown = ", ".join(sorted(result.missing)[:5]) + (", ..." if len(result.missing) > 5 else "")
-        if not allow_missing_images:
-            raise DataError(
-                where=f"{name}, {root}",
-                problem=f"{len(result.missing)} annotated images are not there ({shown})",
-                expected="every annotated image below the root",
-                remedy="Complete the download, or leave them out with --allow-missing-images",
-            )
-        notes.append(f"{name}: {len(result.missing)} annotated images are not there and were left out ({shown})")
+    if not annotations_only:
+        _leave_out_missing(result, name, root, allowed=allow_missing_images)
     if not result.records:
         raise DataError(
             where=f"{name}, {root}",
@@ -66,4 +63,30 @@ def index_dataset(
             remedy="Give the folder as it was downloaded and unpacked",
         )
     records = sorted(result.records, key=lambda record: record.image_id)
-    return Manifest.from_records(records, dataset=name, classes=result.classes or spec.classes, root=root, notes=notes)
+    return Manifest.from_records(
+        records, dataset=name, classes=result.classes or spec.classes, root=root, notes=result.notes
+    )
+
+
+def _leave_out_missing(result: ReadResult, name: str, root: Path, *, allowed: bool) -> None:
+    """Drop the records whose image isn't there, with a note.
+
+    Raises:
+        DataError: files are missing and that isn't allowed.
+    """
+    files = [*result.missing, *result.incomplete]
+    if not files:
+        return
+    counts = {"images": len(result.missing), "masks": len(result.incomplete)}
+    number = " and ".join(f"{count} annotated {what}" for what, count in counts.items() if count)
+    shown = ", ".join(sorted(files)[:5]) + (", ..." if len(files) > 5 else "")
+    if not allowed:
+        raise DataError(
+            where=f"{name}, {root}",
+            problem=f"{number} are not there ({shown})",
+            expected="every annotated image below the root",
+            remedy="Complete the download, or leave them out with --allow-missing-images",
+        )
+    missing = set(result.missing)
+    result.records = [record for record in result.records if record.image_id not in missing]
+    result.notes.append(f"{name}: {number} are not there and were left out ({shown})")

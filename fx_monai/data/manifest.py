@@ -93,7 +93,8 @@ class Record:
         view: ``PA``, ``AP``, ``LATERAL`` or "" when unknown. ``sex``: ``F``, ``M`` or "".
         age_years: NaN when unknown or implausible (above 120).
         split: official split (``train``, ``val``, ``test``) or "" when the dataset has none.
-        width, height: annotation frame in pixels; boxes, polygons and RLE refer to it, the file may be smaller.
+        width, height: annotation frame in pixels; boxes, polygons and RLE refer to it, the file may be smaller. 0, 0
+            when it is the size of a file that isn't there or can't be read.
         spacing_mm_x, spacing_mm_y: mm per pixel of the annotation frame, NaN when unknown or absurd.
         source_image: ``<dataset>/<image id>`` of the original when this image is a copy of another dataset's.
         labels: per class of ``label_names``: 1 present, 0 absent, -1 uncertain, NaN not annotated.
@@ -280,6 +281,8 @@ def _check(record: Record, classes: Classes) -> None:
             raise DataError(
                 where=where, problem=f"box ({shown}) has no area", expected="x1 < x2, y1 < y2", remedy=remedy
             )
+        if (record.width, record.height) == (0, 0):
+            continue
         if box.x1 < -1 or box.y1 < -1 or box.x2 > record.width + 1 or box.y2 > record.height + 1:
             raise DataError(
                 where=where,

@@ -95,11 +95,11 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def size_or_unknown(path: Path) -> tuple[int, int]:
-    """Return (width, height), or (1, 1) for a file that can't be read: the image store lists it with the others."""
+    """Return (width, height), or (0, 0) for a file that can't be read: the image store lists it with the others."""
     try:
         return image_size(path)
     except DataError:
-        return 1, 1
+        return 0, 0
 
 
 def read_header(path: Path) -> pydicom.Dataset:

@@ -163,7 +163,7 @@ def test_native_chestx_det_files():
         assert sum(len(p["boxes"]) for p in parsed) == sum(len(entry["syms"]) for entry in entries)
 
 
-def test_annotations_without_images_are_refused_with_their_number():
+def test_annotations_without_images_are_refused_with_their_number_or_kept():
     for name, folder, number in (
         ("chestx_det", "chestx_det", 180),
         ("generalblockchain_lungs", "generalblockchain_lung_boxes", 61),
@@ -173,3 +173,4 @@ def test_annotations_without_images_are_refused_with_their_number():
             index_dataset(name, NATIVE / folder)
         with pytest.raises(DataError, match="no image was found"):
             index_dataset(name, NATIVE / folder, allow_missing_images=True)
+        assert len(index_dataset(name, NATIVE / folder, annotations_only=True)) == number

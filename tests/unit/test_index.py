@@ -50,3 +50,10 @@ def test_catalogue_options_reach_the_reader_and_given_ones_win(tmp_path):
     (root / "annotations.json").rename(root / "output_coco.json")
     assert index_dataset("v7_lungs", root)[0].patient_id == "covidcxr:0"
     assert index_dataset("v7_lungs", root, options={"namespace": "other"})[0].patient_id == "other:0"
+
+
+def test_annotations_only_keeps_images_that_are_not_there(tmp_path):
+    root = csv_folder(tmp_path / "t", count=2)
+    (root / "images" / "0.png").unlink()
+    manifest = index_dataset("csv", root, annotations_only=True)
+    assert [(r.image_path, r.width, r.height) for r in manifest] == [("images/0.png", 0, 0), ("images/1.png", 64, 64)]

@@ -19,8 +19,11 @@ def test_images_are_found_by_path_by_name_and_without_suffix(tmp_path):
     assert folder.find("a/1.png", where="w") == one
     assert folder.find("b\\1.png", where="w") == two
     assert folder.find("3", where="w") == three
-    assert folder.find("9.png", where="w") is None
-    assert folder.find("Thumbs.db", where="w") is None
+    assert folder.find("9.png", where="w") == tmp_path / "images/9.png"
+    assert folder.find("/../c/9.png", where="w") == tmp_path / "images/c/9.png"
+    assert folder.holds(one)
+    assert not folder.holds(folder.find("9.png", where="w"))
+    assert not folder.holds(folder.find("Thumbs.db", where="w"))
     assert folder.image_id(one) == "a/1.png"
 
 

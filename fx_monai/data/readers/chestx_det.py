@@ -30,15 +30,14 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
         for position, entry in enumerate(_entries(path)):
             annotations = parse_entry(entry, f"{path.name}, entry {position}")
             file = entry["file_name"]
-            if file not in files:
-                result.missing.append(f"{split}/{file}")
-                continue
             image_id = f"{split}/{file}"
+            if file not in files:
+                result.missing.append(image_id)
             result.records.append(
                 Record(
                     dataset=name,
                     image_id=image_id,
-                    image_path=str(files[file].relative_to(root)),
+                    image_path=str(files[file].relative_to(root)) if file in files else image_id,
                     width=FRAME,
                     height=FRAME,
                     patient_id=f"chestx_det:{image_id}",

@@ -55,10 +55,9 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
     for image in content["images"]:
         where = f"{path.name}, image {image['id']}"
         file = folder.find(image["file_name"], where=where)
-        if file is None:
-            result.missing.append(image["file_name"])
-            continue
         image_id = folder.image_id(file)
+        if not folder.holds(file):
+            result.missing.append(image_id)
         known = _metadata(image, tags)
         strangers += not known["patientid"]
         patient = known["patientid"] or f"image:{image_id}"

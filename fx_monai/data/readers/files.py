@@ -116,8 +116,8 @@ class ImageFolder:
                 for key in {path.name, path.stem}:
                     self._by_name.setdefault(key, []).append(path)
 
-    def find(self, name: str, *, where: str) -> Path | None:
-        """Return the file an annotation names, or None when it isn't there.
+    def find(self, name: str, *, where: str) -> Path:
+        """Return the file an annotation names; where it would be when it isn't there.
 
         Args:
             name: file name, with or without folders and suffix.
@@ -135,10 +135,14 @@ class ImageFolder:
             if len(found) != 1:
                 raise _ambiguous(name, where, f"{len(found) or 'no'} of several files of that name fit")
         if not found:
-            return None
+            return self._base.joinpath(*(part for part in wanted.parts if part not in ("/", "..")))
         if self._taken.setdefault(found[0], name) != name:
             raise _ambiguous(name, where, f"its file is already the one of '{self._taken[found[0]]}'")
         return found[0]
+
+    def holds(self, path: Path) -> bool:
+        """Return whether a path that :meth:`find` gave is an image that is there."""
+        return path in self._by_name.get(path.name, ())
 
     def image_id(self, path: Path) -> str:
         """Return the path inside the folder, with ``/``: unique, and the plain file name where folders are flat."""

@@ -17,7 +17,7 @@ def frame_box(corners: Sequence[float], class_index: int, frame: tuple[int, int]
     Args:
         corners: x1, y1, x2, y2 in pixels of the annotation frame.
         class_index: index of the box class.
-        frame: (width, height) in pixels.
+        frame: (width, height) in pixels; (0, 0) = unknown, then only the area is checked.
         where: file and row, for the message.
 
     Raises:
@@ -28,6 +28,8 @@ def frame_box(corners: Sequence[float], class_index: int, frame: tuple[int, int]
     shown = ", ".join(f"{value:g}" for value in corners)
     if not all(math.isfinite(value) for value in corners) or x2 <= x1 or y2 <= y1:
         raise _bad(where, f"box ({shown}) has no area", "x1 < x2, y1 < y2")
+    if frame == (0, 0):
+        return Box(x1, y1, x2, y2, class_index)
     if min(x1, y1) < -TOLERANCE or x2 > width + TOLERANCE or y2 > height + TOLERANCE:
         raise _bad(where, f"box ({shown}) lies outside the image", f"xyxy pixels inside {width} x {height}")
     clipped = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))

@@ -59,10 +59,9 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
                 remedy="Correct the row, or leave the option out",
             )
         file = folder.find(row[image_column], where=where)
-        if file is None:
-            result.missing.append(row[image_column])
-            continue
         image_id = folder.image_id(file)
+        if not folder.holds(file):
+            result.missing.append(image_id)
         width, height = size_or_unknown(file)
         cells = {c: row[by_lower[c]] for c in _OTHER_COLUMNS if c in by_lower}
         strangers += not cells.get("patient_id")

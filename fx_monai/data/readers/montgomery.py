@@ -36,7 +36,7 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
             )
         masks = [base / "ManualMask" / folder / path.name for folder in _FOLDERS]
         missing = [mask for mask in masks if not mask.is_file()]
-        result.missing += [str(mask.relative_to(base)) for mask in missing]
+        result.incomplete += [str(mask.relative_to(base)) for mask in missing]
         width, height = size_or_unknown(path)
         spacing = SPACING_MM if {width, height} <= SCAN_SIDES else float("nan")
         about = _readings(base / "ClinicalReadings" / f"{path.stem}.txt")

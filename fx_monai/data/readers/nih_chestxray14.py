@@ -47,12 +47,11 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
         found = boxes.pop(image, [])
         if image not in images:
             result.missing.append(image)
-            continue
         result.records.append(
             Record(
                 dataset=name,
                 image_id=image,
-                image_path=str(images[image].relative_to(root)),
+                image_path=str(images[image].relative_to(root)) if image in images else f"images/{image}",
                 width=FRAME,
                 height=FRAME,
                 patient_id=patient_of(image, where),

@@ -12,13 +12,15 @@ class ReadResult:
     """Records of a native tree.
 
     Args:
-        records: one per image that is there.
+        records: one per annotated image, also when its file isn't there; its path is then where it is expected.
         classes: class names, when they stand in the files; None = those of the catalogue.
-        missing: names of images that are annotated but not there.
+        missing: ids of the images whose file isn't there.
+        incomplete: mask files that belong to an image and are not there.
         notes: what was left out or looked odd, one sentence each.
     """
 
     records: list[Record]
     classes: Classes | None = None
     missing: list[str] = field(default_factory=list)
+    incomplete: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -49,9 +49,9 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
                 remedy="Download both files of the same stage",
             )
         about = images.about(image_id)
-        if about is None:
+        if not about["image_path"]:
             result.missing.append(image_id)
-            continue
+            about["image_path"] = f"stage_2_train_images/{image_id}.dcm"
         result.records.append(
             Record(
                 dataset=name,
@@ -137,17 +137,18 @@ class _Images:
         )
         return cls(root, dicom, files_by_name(root, nih.IMAGE_FOLDERS, (".png", ".jpg")), names, rows)
 
-    def about(self, image_id: str) -> dict[str, Any] | None:
+    def about(self, image_id: str) -> dict[str, Any]:
+        """Return what a record tells beside the annotations; ``image_path`` is "" when no file is there."""
         nih_name = self.nih_names.get(image_id, "")
         path = self.dicom.get(f"{image_id}.dcm") or self.png.get(nih_name)
-        if path is None:
-            return None
         origin = {"patient_id": f"rsna:{image_id}"}
         if nih_name:
             origin = {
                 "patient_id": nih.patient_of(nih_name, f"rsna_to_nih.csv, patientId {image_id}"),
                 "source_image": f"nih_chestxray14/{nih_name}",
             }
-        is_dicom = path.suffix.lower() == ".dcm"
-        tags = patient_tags(path, frame_width=FRAME) if is_dicom else nih.about(self.nih_rows.get(nih_name, {}))
-        return {"image_path": str(path.relative_to(self.root)), **origin, **tags}
+        if path is not None and path.suffix.lower() == ".dcm":
+            tags = patient_tags(path, frame_width=FRAME)
+        else:
+            tags = nih.about(self.nih_rows.get(nih_name, {}))
+        return {"image_path": str(path.relative_to(self.root)) if path else "", **origin, **tags}

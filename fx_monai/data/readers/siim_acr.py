@@ -32,17 +32,18 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
     lesions = read_lesions(path)
     files = {Path(file).stem: found for file, found in files_by_name(root, (), (".dcm",)).items()}
     result = ReadResult([], missing=[image for image in lesions if image not in files])
-    for image_id, file in files.items():
+    for image_id in (*files, *result.missing):
+        file = files.get(image_id)
         result.records.append(
             Record(
                 dataset=name,
                 image_id=image_id,
-                image_path=str(file.relative_to(root)),
+                image_path=str(file.relative_to(root)) if file else f"stage_2_images/{image_id}.dcm",
                 width=FRAME,
                 height=FRAME,
                 patient_id=f"siim:{image_id}",
                 **_annotations(lesions.get(image_id), f"{path.name}, ImageId {image_id}"),
-                **patient_tags(file, frame_width=FRAME),
+                **(patient_tags(file, frame_width=FRAME) if file else {}),
             )
         )
     unlabelled = sum(image not in lesions for image in files)
