@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from fx_monai.data.policies import Policies
 from fx_monai.data.transforms import Augmentation
 from fx_monai.errors import ConfigError, did_you_mean
 from fx_monai.models.config import ModelConfig
@@ -38,6 +39,7 @@ class DatasetSection(Section):
         options: options of the reader (strings), e.g. ``annotations`` of a COCO file.
         classes: per kind, the classes to train in this order; a kind that isn't named has all its classes.
         allow_missing_images: leave out images that are named but not there, instead of refusing.
+        policies: for this dataset instead of ``data.policies``.
     """
 
     root: str = "."
@@ -46,6 +48,7 @@ class DatasetSection(Section):
     options: dict[str, str] = {}
     classes: dict[Kind, tuple[str, ...]] = {}
     allow_missing_images: bool = False
+    policies: Policies | None = None
 
     def catalogue_name(self, name: str) -> str:
         """Return the catalogue's name of a dataset; in-house folders may have a name of their own."""
@@ -84,7 +87,7 @@ class DataSection(Section):
 
     Attributes:
         split: division into train, val and test.
-        uncertain: what a label -1 becomes: ``ignore`` (unknown), ``zeros``, ``ones`` or ``smooth`` (0.55 to 0.85).
+        policies: what becomes of uncertain labels, of readers who disagree, and which views are used.
         positive_fraction: per kind, the share of a pass that is drawn from images with a finding (box, mask); a
             kind that isn't named is drawn as it comes.
         skip_unreadable: leave out images that can't be read, instead of refusing to start.
@@ -92,7 +95,7 @@ class DataSection(Section):
     """
 
     split: SplitSection = SplitSection()
-    uncertain: Literal["ignore", "zeros", "ones", "smooth"] = "ignore"
+    policies: Policies = Policies()
     positive_fraction: dict[Kind, Annotated[float, Field(ge=0, le=1)]] = {}
     skip_unreadable: bool = False
     num_workers: int = Field(default=0, ge=0)

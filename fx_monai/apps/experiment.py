@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fx_monai.data.annotations import annotated_rows
 from fx_monai.data.catalog import find_dataset
-from fx_monai.data.dataset import TaskDataset, annotated_rows
+from fx_monai.data.dataset import TaskDataset
 from fx_monai.data.index import index_dataset
 from fx_monai.data.loader import TaskLoader
 from fx_monai.data.manifest import Manifest
+from fx_monai.data.policies import Policies, chosen_views
 from fx_monai.data.splits import Splits, assign_splits
 from fx_monai.data.store import ImageStore
 from fx_monai.errors import ConfigError, DataError, did_you_mean
@@ -45,6 +47,10 @@ class Experiment:
     splits: Splits
     specs: Mapping[Task, TaskSpec]
 
+    def policies(self, dataset: str) -> Policies:
+        """Return what the recipe makes of a dataset's doubtful annotations."""
+        return self.recipe.datasets[dataset].policies or self.recipe.data.policies
+
     def rows(
         self, task: Task, split: str, records: Sequence[Mapping[str, str | int]] | None = None
     ) -> NDArray[np.int64]:
@@ -52,6 +58,7 @@ class Experiment:
         manifest = self.manifests[task.dataset]
         rows = annotated_rows(manifest, self.specs[task])
         keep = (self.splits.by_dataset[task.dataset][rows] == split) & self.stores[task.dataset].valid[rows]
+        keep &= chosen_views(manifest, self.policies(task.dataset))[rows]
         if records is not None:
             chosen = [int(record["row"]) for record in records if record["dataset"] == task.dataset]
             keep &= np.isin(rows, chosen)
@@ -76,7 +83,10 @@ class Experiment:
 
     def dataset(self, task: Task, split: str, *, augmented: bool, rows: NDArray[np.int64] | None = None) -> TaskDataset:
         """Return the samples of a task in a split (or of chosen rows), for training (augmented) or for evaluation."""
-        data = self.recipe.data
+        policies = self.policies(task.dataset)
+        if not augmented:
+            # the policy is for training; an uncertain label is no truth to be scored against
+            policies = replace(policies, uncertain="ignore", unmentioned="ignore")
         return TaskDataset(
             self.manifests[task.dataset],
             self.stores[task.dataset],
@@ -84,8 +94,7 @@ class Experiment:
             self.rows(task, split) if rows is None else rows,
             augmentation=self.recipe.augmentation if augmented else None,
             seed=self.recipe.seed,
-            # the policy is for training; an uncertain label is no truth to be scored against
-            uncertain=data.uncertain if augmented else "ignore",
+            policies=policies,
             laterality=find_dataset(self.recipe.datasets[task.dataset].catalogue_name(task.dataset)).laterality,
         )
 

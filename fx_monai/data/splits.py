@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
+from fx_monai.data.columns import label_matrix, present
+from fx_monai.data.groups import linked_groups
 from fx_monai.data.manifest import Manifest
 from fx_monai.errors import ConfigError
 
 PARTS = ("train", "val", "test")
+TRAIN, VAL, TEST = range(3)
+_OPEN = -1
 
-# dataset, and whether a group shows there: a positive label, a box, a mask
-_Shown = tuple[str, bool, bool, bool]
-_Stratum = tuple[_Shown, ...]
+Groups = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -64,29 +65,30 @@ def assign_splits(
     """
     _check(fractions, fold)
     ordered = sorted(manifests, key=lambda m: m.dataset)
-    groups = _groups(ordered)
-    keys, strata = _describe(ordered, groups)
+    people = _People.of(ordered, seed)
     val_of_train = fractions[1] / (fractions[0] + fractions[1])
-    part: dict[int, str] = {}
-    without_val: list[int] = []
+    part = np.full(people.number, _OPEN)
+    without_val = np.zeros(people.number, dtype=bool)
     notes: list[str] = []
     if use_official and fold is None:
-        part, without_val = _official(ordered, groups, notes)
-        part.update(_divide(without_val, keys, strata, seed, {"val": val_of_train, "train": 1 - val_of_train}))
-    rest = [g for g in keys if g not in part]
-    if fold is None:
-        part.update(_divide(rest, keys, strata, seed, dict(zip(PARTS, fractions, strict=True))))
-    else:
-        part.update(_folds(rest, keys, strata, seed, fold, val_of_train))
+        part, without_val = _official(ordered, people, notes)
+        chosen = people.order[without_val[people.order]]
+        part[chosen] = _divide(len(chosen), {VAL: val_of_train, TRAIN: 1 - val_of_train})
+    is_open = part == _OPEN
+    rest = people.order[is_open[people.order]]
     # the test part of a fold stays as it is
-    inner = {g for g in (*rest, *without_val) if fold is None or part[g] != "test"}
-    movable = {"train": inner, "test": set(rest) if fold is None and fractions[2] else set()}
-    movable["val"] = inner if val_of_train else set()
-    _cover(part, movable, strata, _ordered(list(keys), keys, strata, seed))
+    inner = is_open | without_val
+    if fold is None:
+        part[rest] = _divide(len(rest), dict(enumerate(fractions)))
+    else:
+        part[rest] = _fold(len(rest), fold, val_of_train)
+        inner &= part != TEST
+    movable = {TRAIN: inner, TEST: is_open & (fold is None and fractions[2] > 0), VAL: inner & (val_of_train > 0)}
+    _cover(part, movable, people)
     by_dataset, start = {}, 0
     for manifest in ordered:
-        rows = groups[start : start + len(manifest)]
-        by_dataset[manifest.dataset] = np.array([part[int(g)] for g in rows], dtype="<U5")
+        rows = people.of_row[start : start + len(manifest)]
+        by_dataset[manifest.dataset] = np.array(PARTS)[part[rows]]
         start += len(manifest)
     return Splits(by_dataset, tuple(notes))
 
@@ -109,156 +111,159 @@ def _check(fractions: tuple[float, float, float], fold: tuple[int, int] | None) 
         )
 
 
-def _groups(manifests: Sequence[Manifest]) -> NDArray[np.int64]:
-    """Return the connected component of every row of all manifests, one after another."""
-    nodes: dict[str, int] = {}
-    rows: list[int] = []
-    columns: list[int] = []
-    row = 0
+@dataclass(frozen=True)
+class _People:
+    """Groups of images that stay together: patients, as far as the manifests tell.
+
+    Args:
+        of_row: (rows,), group of every row of all manifests, one after another.
+        order: (groups,), groups stratum by stratum, shuffled inside by a hash of seed and name.
+        shown: (dataset, kind of finding) -> (groups,), whether the group shows it.
+    """
+
+    of_row: Groups
+    order: Groups
+    shown: Mapping[tuple[str, int], Flags]
+
+    @property
+    def number(self) -> int:
+        """Number of groups."""
+        return len(self.order)
+
+    @classmethod
+    def of(cls, manifests: Sequence[Manifest], seed: int) -> _People:
+        of_row = linked_groups(manifests)
+        number = int(of_row.max()) + 1 if len(of_row) else 0
+        found = [_findings(manifest) for manifest in manifests]
+        starts = np.cumsum([0, *(len(manifest) for manifest in manifests)])
+        shown, stratum = {}, np.zeros((number, 0), dtype=bool)
+        for manifest, kinds, start in zip(manifests, found, starts[:-1], strict=True):
+            rows = of_row[start : start + len(manifest)]
+            for kind in range(kinds.shape[1]):
+                flags = np.zeros(number, dtype=bool)
+                flags[rows[kinds[:, kind]]] = True
+                shown[manifest.dataset, kind + 1] = flags
+            # every combination that one of the group's images has, in the order of the combinations
+            codes = kinds @ np.array([4, 2, 1])
+            combined = np.zeros((number, 8), dtype=bool)
+            combined[rows, codes] = True
+            stratum = np.concatenate([stratum, combined], axis=1)
+        names = _names(manifests, of_row, number)
+        digests = [hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8] for name in names]
+        shuffled = np.frombuffer(b"".join(digests), dtype=">u8")
+        return cls(of_row, np.lexsort((shuffled, _rank_strata(stratum))), shown)
+
+
+def _findings(manifest: Manifest) -> Flags:
+    """Return whether every row shows a positive label, a box, a mask: (rows, 3)."""
+    labels = label_matrix(manifest.table, len(manifest.classes.labels))
+    columns = ((labels == 1).any(axis=1), present(manifest.table, "boxes"), present(manifest.table, "masks"))
+    return np.stack(columns, axis=1)
+
+
+def _rank_strata(stratum: Flags) -> NDArray[np.int64]:
+    """Return the rank of each group's stratum: strata are compared like sorted lists of their combinations."""
+    packed, group_stratum = np.unique(np.packbits(stratum, axis=1), axis=0, return_inverse=True)
+    combinations = np.unpackbits(packed, axis=1, count=stratum.shape[1])
+    as_lists = [np.flatnonzero(row).tolist() for row in combinations]
+    ranks = np.empty(len(as_lists), dtype=np.int64)
+    ranks[sorted(range(len(as_lists)), key=as_lists.__getitem__)] = np.arange(len(as_lists))
+    return ranks[group_stratum.reshape(-1)]
+
+
+def _names(manifests: Sequence[Manifest], of_row: Groups, number: int) -> list[str]:
+    """Return a name of every group that doesn't depend on order: the first of its patients or images."""
+    columns = []
     for manifest in manifests:
-        root = manifest.root.resolve()
-        for patient, path, source in zip(
-            manifest.column("patient_id"), manifest.column("image_path"), manifest.column("source_image"), strict=True
-        ):
-            names = [f"file {os.path.realpath(root / path)}"]
-            names += [f"patient {patient}"] if patient else []
-            names += [f"source {source}"] if source else []
-            for name in names:
-                rows.append(row)
-                columns.append(nodes.setdefault(name, len(nodes)))
-            row += 1
-    size = row + len(nodes)
-    graph = coo_matrix((np.ones(len(rows), dtype=np.int8), (rows, [row + c for c in columns])), shape=(size, size))
-    _, labels = connected_components(graph, directed=False)
-    return labels[:row].astype(np.int64)
+        patients, ids = manifest.table.column("patient_id"), manifest.table.column("image_id")
+        unknown = pc.fill_null(pc.equal(patients, ""), True)
+        columns.append(pc.if_else(unknown, pc.binary_join_element_wise(manifest.dataset, ids, "/"), patients))
+    encoded = pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string())
+    if not number:
+        return []
+    codes = encoded.dictionary_encode().combine_chunks()
+    alphabetical = np.asarray(pc.sort_indices(codes.dictionary))
+    rank = np.empty(len(alphabetical), dtype=np.int64)
+    rank[alphabetical] = np.arange(len(alphabetical))
+    first = np.full(number, len(alphabetical))
+    np.minimum.at(first, of_row, rank[np.asarray(codes.indices)])
+    return list(codes.dictionary.take(pa.array(alphabetical[first])).to_pylist())
 
 
-def _official(
-    manifests: Sequence[Manifest], groups: NDArray[np.int64], notes: list[str]
-) -> tuple[dict[int, str], list[int]]:
+def _official(manifests: Sequence[Manifest], people: _People, notes: list[str]) -> tuple[NDArray[np.int64], Flags]:
     """Return the official part of groups, and the training groups to carve val from (datasets without official val)."""
-    fixed: dict[int, str] = {}
-    has_val: set[int] = set()
-    lacks_val: set[int] = set()
+    part = np.full(people.number, _OPEN)
+    has_val, lacks_val = np.zeros((2, people.number), dtype=bool)
     start = 0
     for manifest in manifests:
-        official = manifest.column("split")
-        rows = groups[start : start + len(manifest)]
+        official = np.asarray(pc.index_in(manifest.table.column("split"), pa.array(PARTS)).fill_null(_OPEN))
+        rows = people.of_row[start : start + len(manifest)]
         start += len(manifest)
         problem = _starved(manifest, official)
         if problem:
             notes.append(f"{manifest.dataset}: the official split leaves {problem}; patients are divided anew")
-        if problem or "test" not in official:
+        if problem or TEST not in official:
             continue
-        touched = has_val if "val" in official else lacks_val
-        for group, part in zip(rows.tolist(), official, strict=True):
-            if part:
-                # the strictest part wins when a patient stands in several
-                fixed[group] = max(part, fixed.get(group, part), key=PARTS.index)
-                touched.add(group)
-    return fixed, [group for group in sorted(lacks_val - has_val) if fixed[group] == "train"]
+        # the strictest part wins when a patient stands in several
+        np.maximum.at(part, rows, official)
+        (has_val if VAL in official else lacks_val)[rows[official != _OPEN]] = True
+    return part, lacks_val & ~has_val & (part == TRAIN)
 
 
-def _starved(manifest: Manifest, official: Sequence[str]) -> str:
+def _starved(manifest: Manifest, official: NDArray[np.int64]) -> str:
     """Return what an official split leaves without images: a kind of annotation in train, or the test; else ""."""
-    if not any(official):
+    if (official == _OPEN).all():
         return ""
-    if "test" not in official:
+    if TEST not in official:
         return "no test image"
+    labels = label_matrix(manifest.table, len(manifest.classes.labels))
     kinds = {
-        "labels": [any(v == v for v in row or ()) for row in manifest.column("labels")],
-        "boxes": [bool(row) for row in manifest.column("boxes")],
-        "masks": [bool(row) for row in manifest.column("masks")],
+        "labels": ~np.isnan(labels).all(axis=1),
+        "boxes": present(manifest.table, "boxes"),
+        "masks": present(manifest.table, "masks"),
     }
-    for kind, present in kinds.items():
-        if any(present) and not any(p and part == "train" for p, part in zip(present, official, strict=True)):
+    for kind, found in kinds.items():
+        if found.any() and not (official[found] == TRAIN).any():
             return f"{kind} no training image"
     return ""
 
 
-def _describe(manifests: Sequence[Manifest], groups: NDArray[np.int64]) -> tuple[dict[int, str], dict[int, _Stratum]]:
-    """Return a name that doesn't depend on order, and the stratum, of every group."""
-    names: dict[int, str] = {}
-    strata: dict[int, set[_Shown]] = defaultdict(set)
-    row = 0
-    for manifest in manifests:
-        labels = manifest.labels()
-        positive = (labels == 1).any(axis=1) if labels.size else np.zeros(len(manifest), dtype=bool)
-        boxes, masks, ids = manifest.column("boxes"), manifest.column("masks"), manifest.column("image_id")
-        patients = manifest.column("patient_id")
-        for i in range(len(manifest)):
-            group = int(groups[row])
-            name = patients[i] or f"{manifest.dataset}/{ids[i]}"
-            names[group] = min(names.get(group, name), name)
-            strata[group].add((manifest.dataset, bool(positive[i]), bool(boxes[i]), bool(masks[i])))
-            row += 1
-    return names, {group: tuple(sorted(kinds)) for group, kinds in strata.items()}
-
-
-def _ordered(groups: Sequence[int], keys: Mapping[int, str], strata: Mapping[int, _Stratum], seed: int) -> list[int]:
-    """Return the groups stratum by stratum, shuffled inside by a hash of seed and name."""
-
-    def rank(group: int) -> tuple[_Stratum, str]:
-        return strata[group], hashlib.sha256(f"{seed}:{keys[group]}".encode()).hexdigest()
-
-    return sorted(groups, key=rank)
-
-
-def _divide(
-    groups: Sequence[int],
-    keys: Mapping[int, str],
-    strata: Mapping[int, _Stratum],
-    seed: int,
-    fractions: Mapping[str, float],
-) -> dict[int, str]:
-    """Give each group the part that lags most behind its fraction; in stratum order this keeps every stratum even."""
+def _divide(number: int, fractions: Mapping[int, float]) -> NDArray[np.int64]:
+    """Give one group after the other the part that lags most behind its fraction; this keeps every stratum even."""
     counts = dict.fromkeys(fractions, 0)
-    part: dict[int, str] = {}
-    for number, group in enumerate(_ordered(groups, keys, strata, seed), start=1):
-        chosen = max(fractions, key=lambda name: (fractions[name] * number - counts[name], fractions[name]))
+    parts = np.empty(number, dtype=np.int64)
+    for position in range(number):
+        chosen = max(fractions, key=lambda name: (fractions[name] * (position + 1) - counts[name], fractions[name]))
         counts[chosen] += 1
-        part[group] = chosen
-    return part
+        parts[position] = chosen
+    return parts
 
 
-def _folds(
-    groups: Sequence[int],
-    keys: Mapping[int, str],
-    strata: Mapping[int, _Stratum],
-    seed: int,
-    fold: tuple[int, int],
-    val_of_train: float,
-) -> dict[int, str]:
-    index, number = fold
-    order = _ordered(groups, keys, strata, seed)
-    test = set(order[index::number])
-    rest = [group for group in order if group not in test]
-    val = _divide(rest, keys, strata, seed, {"val": val_of_train, "train": 1 - val_of_train})
-    return {group: "test" if group in test else val[group] for group in order}
+def _fold(number: int, fold: tuple[int, int], val_of_train: float) -> NDArray[np.int64]:
+    index, of = fold
+    parts = np.full(number, TEST)
+    is_test = np.arange(number) % of == index
+    parts[~is_test] = _divide(int((~is_test).sum()), {VAL: val_of_train, TRAIN: 1 - val_of_train})
+    return parts
 
 
-def _cover(
-    part: dict[int, str], movable: Mapping[str, set[int]], strata: Mapping[int, _Stratum], order: Sequence[int]
-) -> None:
+def _cover(part: NDArray[np.int64], movable: Mapping[int, Flags], people: _People) -> None:
     """Give train, test and val, in this order, a group of every kind of finding of every dataset, if there are enough.
 
     Train takes from the other parts, the other parts take what train can spare.
     """
-    holders: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for group in order:
-        for kind in {(shown[0], i) for shown in strata[group] for i in (1, 2, 3) if shown[i]}:
-            holders[kind].append(group)
+    holders = {kind: people.order[flags[people.order]] for kind, flags in people.shown.items() if flags.any()}
     for _, found in sorted(holders.items(), key=lambda item: (len(item[1]), item[0])):
         for name, groups in movable.items():
-            if any(part[group] == name for group in found):
+            if (part[found] == name).any():
                 continue
-            scarce = {g for held in holders.values() for g in _only(held, part)}
-            spare = [g for g in found if g in groups and (name == "train" or part[g] == "train") and g not in scarce]
-            if spare:
+            spare = found[groups[found] & ((part[found] == TRAIN) | (name == TRAIN))]
+            spare = spare[~np.isin(spare, _scarce(part, holders))]
+            if len(spare):
                 part[spare[0]] = name
 
 
-def _only(groups: Sequence[int], part: Mapping[int, str]) -> list[int]:
-    """Return the training group of a kind when it has no other."""
-    train = [group for group in groups if part[group] == "train"]
-    return train if len(train) == 1 else []
+def _scarce(part: NDArray[np.int64], holders: Mapping[tuple[str, int], Groups]) -> list[int]:
+    """Return the groups that are the only training group of a kind of finding."""
+    training = (held[part[held] == TRAIN] for held in holders.values())
+    return [int(groups[0]) for groups in training if len(groups) == 1]

@@ -7,13 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from fx_monai.data.dataset import TaskDataset, annotated_rows, collate, to_device
+from fx_monai.data.annotations import annotated_rows
+from fx_monai.data.dataset import TaskDataset, collate, to_device
 from fx_monai.data.loader import TaskLoader, evaluation_batches
 from fx_monai.data.manifest import Box, Classes, Manifest, Mask, Record
 from fx_monai.data.store import ImageStore, letterbox
 from fx_monai.data.transforms import Augmentation, RandomGeometryd, RandomIntensity, letterbox_matrix
 from fx_monai.errors import ConfigError, DataError
-from fx_monai.keys import BOX_LABELS, BOXES, IMAGE, LABELS, MASKS, ROW, TEACHER_IMAGE
+from fx_monai.keys import BOX_LABELS, BOXES, IMAGE, MASKS, ROW, TEACHER_IMAGE
 from fx_monai.ops.masks import encode_coco_rle
 from fx_monai.types import Kind, Task, TaskSpec
 from tests.builders import tiny_manifest
@@ -158,24 +159,6 @@ def test_no_augmentation_strength_changes_nothing():
     off = Augmentation(rotation_deg=0, scale=0, translate=0, brightness=0, contrast=0, gamma=0, noise=0)
     assert np.array_equal(RandomIntensity(off)(image), image)
     assert np.array_equal(RandomGeometryd(off)({IMAGE: image})[IMAGE], image)
-
-
-@pytest.mark.parametrize(
-    ("policy", "expected"), [("ignore", None), ("zeros", 0.0), ("ones", 1.0), ("smooth", (0.55, 0.85))]
-)
-def test_uncertain_labels(tmp_path, tiny, policy, expected):
-    records = [Record("tiny", f"{i:03d}", f"images/{i:03d}.png", 64, 64, labels=[-1.0]) for i in range(12)]
-    manifest = Manifest.from_records(records, dataset="tiny", classes=Classes(labels=("square",)), root=tmp_path)
-    spec = SPEC[Kind.CLASSIFICATION]
-    data = TaskDataset(manifest, tiny[1], spec, np.arange(12), uncertain=policy, seed=1)
-    values = np.array([data[i][LABELS][0].item() for i in range(12)])
-    if expected is None:
-        assert np.isnan(values).all()
-    elif isinstance(expected, tuple):
-        assert expected[0] <= values.min() < values.max() <= expected[1]
-        assert values.tolist() == [data[i][LABELS][0].item() for i in range(12)]
-    else:
-        assert (values == expected).all()
 
 
 def test_rows_that_nobody_annotated_are_left_out(tmp_path):

@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fx_monai.data.dataset import TaskDataset, annotated_rows
+from fx_monai.data.annotations import annotated_rows
+from fx_monai.data.dataset import TaskDataset
 from fx_monai.data.manifest import Classes, Manifest, Record
 from fx_monai.data.store import ImageStore
 from fx_monai.data.transforms import Augmentation
@@ -53,11 +54,6 @@ def test_mirrored_labels_change_sides(tmp_path):
         manifest, store, spec(*names), np.array([0]), augmentation=Augmentation(flip=True), laterality=(names,)
     )
     assert {tuple(data.sample(0, draw)[LABELS].tolist()) for draw in range(12)} == {(1.0, 0.0), (0.0, 1.0)}
-
-
-def test_unknown_policy_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"'zeroes'\. Did you mean 'zeros'\? Expected one of ignore"):
-        TaskDataset(empty(tmp_path, "x"), None, spec("x"), np.array([]), uncertain="zeroes")
 
 
 @pytest.mark.parametrize("kind", list(Kind))

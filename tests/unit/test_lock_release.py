@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 
-from fx_monai.data.dataset import TaskDataset, annotated_rows
+from fx_monai.data.annotations import annotated_rows
+from fx_monai.data.dataset import TaskDataset
 from fx_monai.data.loader import TaskLoader
 from fx_monai.data.store import ImageStore
 from fx_monai.data.transforms import Augmentation

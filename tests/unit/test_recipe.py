@@ -1,6 +1,7 @@
 import pytest
 import yaml
 
+from fx_monai.data.policies import Policies
 from fx_monai.errors import ConfigError
 from fx_monai.recipe import RECIPES, load_recipe
 from fx_monai.types import Kind, Task
@@ -98,3 +99,12 @@ def test_exponent_without_point_is_a_number(tmp_path):
     path.write_text(content.replace("warmup_steps: 2", "warmup_steps: 2\n  backbone: 1e-4"))
     assert yaml.safe_load(path.read_text())["optimiser"]["backbone"] == "1e-4"
     assert load_recipe(str(path)).optimiser.backbone == 1e-4
+
+
+def test_policies_are_the_recipes_or_the_datasets_own():
+    recipe = load_recipe("demo", {"data.policies.uncertain": "ones", "datasets.siim_acr.policies": {"views": ["PA"]}})
+    assert recipe.data.policies.uncertain == "ones"
+    assert recipe.datasets["siim_acr"].policies == Policies(views=("PA",))
+    assert recipe.datasets["montgomery"].policies is None
+    with pytest.raises(ConfigError, match=r"unknown key 'data\.policies\.uncertian'\. Did you mean 'uncertain'"):
+        load_recipe("demo", {"data.policies.uncertian": "ones"})

@@ -1,0 +1,150 @@
+"""Annotations of one task as arrays, after a recipe's policies: what a sample holds beside its pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fx_monai.data.columns import label_matrix, membership, present, ragged
+from fx_monai.data.manifest import Manifest
+from fx_monai.data.policies import Policies, decided_boxes, decided_labels, readers_per_row
+from fx_monai.data.store import ImageStore
+from fx_monai.errors import ConfigError, did_you_mean
+from fx_monai.keys import BOX_LABELS, BOXES, BOXES_ANNOTATED, LABELS, MASKS, MASKS_ANNOTATED
+from fx_monai.ops.boxes import clip_boxes_xyxy, map_boxes_xyxy
+from fx_monai.types import Kind, TaskSpec
+
+
+class Annotations(Protocol):
+    """What a task's samples hold beside their pixels."""
+
+    def of(self, row: int) -> dict[str, Any]:
+        """Return the annotations of a manifest row in pixels of the store, see :mod:`fx_monai.keys`."""
+
+    def positive(self) -> NDArray[np.bool_]:
+        """Return, per manifest row, whether the image shows anything of the task's classes."""
+
+
+def task_annotations(
+    manifest: Manifest, store: ImageStore, spec: TaskSpec, policies: Policies, seed: int
+) -> Annotations:
+    """Return the annotations of a task.
+
+    Raises:
+        ConfigError: a class is not in the manifest.
+    """
+    own = class_positions(manifest, spec)
+    if spec.task.kind is Kind.CLASSIFICATION:
+        return _Labels(manifest, own, policies, seed)
+    return (_Boxes if spec.task.kind is Kind.LOCALIZATION else _Masks)(manifest, store, own, policies)
+
+
+def annotated_rows(manifest: Manifest, spec: TaskSpec) -> NDArray[np.int64]:
+    """Return the rows in which at least one class of the task was looked for."""
+    own = class_positions(manifest, spec)
+    if spec.task.kind is Kind.CLASSIFICATION:
+        known = ~np.isnan(label_matrix(manifest.table, len(manifest.classes.labels))[:, own])
+        known |= present(manifest.table, "reader_labels")[:, None]
+    else:
+        localization = spec.task.kind is Kind.LOCALIZATION
+        column = "boxes_annotated" if localization else "masks_annotated"
+        number = len(manifest.classes.boxes if localization else manifest.classes.masks)
+        known = membership(manifest.table, column, number)[:, own]
+    return np.flatnonzero(known.any(axis=1)).astype(np.int64)
+
+
+def class_positions(manifest: Manifest, spec: TaskSpec) -> list[int]:
+    """Return the manifest's index of every class of a task.
+
+    Raises:
+        ConfigError: a class is not in the manifest.
+    """
+    names = {
+        Kind.CLASSIFICATION: manifest.classes.labels,
+        Kind.LOCALIZATION: manifest.classes.boxes,
+        Kind.SEGMENTATION: manifest.classes.masks,
+    }[spec.task.kind]
+    for name in spec.classes:
+        if name not in names:
+            raise ConfigError(
+                where=f"task {spec.task}",
+                problem=f"there is no class '{name}'. {did_you_mean(name, names)}".rstrip(),
+                expected=f"some of {', '.join(names) or 'none'}",
+                remedy="Correct the name, or remove the task",
+            )
+    return [names.index(name) for name in spec.classes]
+
+
+class _Labels:
+    """Image-level labels as (rows, K) float32, NaN where unknown."""
+
+    def __init__(self, manifest: Manifest, own: Sequence[int], policies: Policies, seed: int) -> None:
+        self._labels = decided_labels(manifest, policies, seed)[:, list(own)]
+
+    def of(self, row: int) -> dict[str, Any]:
+        return {LABELS: self._labels[row].copy()}
+
+    def positive(self) -> NDArray[np.bool_]:
+        return np.asarray((self._labels == 1).any(axis=1))
+
+
+class _Boxes:
+    """Boxes of all rows end to end; several readers' boxes are brought together when an image is asked for."""
+
+    def __init__(self, manifest: Manifest, store: ImageStore, own: Sequence[int], policies: Policies) -> None:
+        boxes = ragged(manifest.table, "boxes")
+        self._store, self._rule = store, policies.box_consensus
+        self._offsets = boxes.offsets
+        corners = [np.asarray(boxes.field(name), dtype=np.float32) for name in ("x1", "y1", "x2", "y2")]
+        self._corners = np.stack(corners, axis=1)
+        new = np.full(len(manifest.classes.boxes), -1)
+        new[list(own)] = np.arange(len(own))
+        self._classes = new[np.asarray(boxes.field("class_index"), dtype=np.int64)]
+        self._readers = np.asarray(boxes.field("reader").dictionary_encode().combine_chunks().indices, dtype=np.int64)
+        self._number_of_readers = readers_per_row(manifest)
+        self._annotated = membership(manifest.table, "boxes_annotated", len(new))[:, list(own)]
+
+    def of(self, row: int) -> dict[str, Any]:
+        span = slice(self._offsets[row], self._offsets[row + 1])
+        own = self._classes[span] >= 0
+        corners, classes = decided_boxes(
+            self._corners[span][own],
+            self._classes[span][own],
+            self._readers[span][own],
+            int(self._number_of_readers[row]),
+            self._rule,
+        )
+        mapped = map_boxes_xyxy(corners, self._store.frame_to_store(row))
+        clipped, _ = clip_boxes_xyxy(mapped, self._store.size)
+        return {BOXES: clipped, BOX_LABELS: classes, BOXES_ANNOTATED: self._annotated[row].copy()}
+
+    def positive(self) -> NDArray[np.bool_]:
+        found = np.zeros(len(self._offsets) - 1, dtype=bool)
+        found[np.repeat(np.arange(len(found)), np.diff(self._offsets))[self._classes >= 0]] = True
+        return found
+
+
+class _Masks:
+    """Masks of the store; the manifest tells which classes were looked for."""
+
+    def __init__(self, manifest: Manifest, store: ImageStore, own: Sequence[int], policies: Policies) -> None:
+        self._store = store
+        self._new = {old: new for new, old in enumerate(own)}
+        number = len(manifest.classes.masks)
+        masks = ragged(manifest.table, "masks")
+        self._positive = np.zeros(len(manifest), dtype=bool)
+        self._positive[masks.rows[np.isin(np.asarray(masks.field("class_index")), list(own))]] = True
+        self._annotated = membership(manifest.table, "masks_annotated", number)[:, list(own)]
+
+    def of(self, row: int) -> dict[str, Any]:
+        masks = np.zeros((len(self._new), self._store.size, self._store.size), dtype=np.uint8)
+        for index, mask in self._store.masks(row):
+            if index in self._new:
+                masks[self._new[index]] = mask
+        return {MASKS: masks, MASKS_ANNOTATED: self._annotated[row].copy()}
+
+    def positive(self) -> NDArray[np.bool_]:
+        return self._positive
