@@ -91,6 +91,7 @@ class DataSection(Section):
         positive_fraction: per kind, the share of a pass that is drawn from images with a finding (box, mask); a
             kind that isn't named is drawn as it comes.
         skip_unreadable: leave out images that can't be read, instead of refusing to start.
+        bits: grey levels that images are kept with, 8 or 16 bit.
         num_workers: data loader processes.
     """
 
@@ -98,6 +99,7 @@ class DataSection(Section):
     policies: Policies = Policies()
     positive_fraction: dict[Kind, Annotated[float, Field(ge=0, le=1)]] = {}
     skip_unreadable: bool = False
+    bits: Literal[8, 16] = 8
     num_workers: int = Field(default=0, ge=0)
 
 

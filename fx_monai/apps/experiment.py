@@ -236,6 +236,7 @@ def _store(manifest: Manifest, recipe: Recipe, cache_dir: Path | None, progress:
         manifest,
         size=recipe.model.image_size,
         folder=cache_folder(cache_dir),
+        bits=recipe.data.bits,
         skip_unreadable=recipe.data.skip_unreadable,
         progress=progress_bar(f"decoding {manifest.dataset}") if progress else None,
     )

@@ -10,6 +10,8 @@ import torch
 from fx_monai.apps.experiment import Experiment
 from fx_monai.apps.figures import Box, draw_overlay
 from fx_monai.apps.prediction import RESEARCH_ONLY, Predictor
+from fx_monai.data.columns import present
+from fx_monai.data.pixels import to_uint8
 from fx_monai.models.foundation_x import FoundationX
 from fx_monai.types import Kind
 
@@ -29,10 +31,11 @@ def write_test_overlays(
     written: list[Path] = []
     for name, manifest in experiment.manifests.items():
         test = np.flatnonzero((experiment.splits.by_dataset[name] == "test") & experiment.stores[name].valid)
-        shown = [row for row in test if manifest[int(row)].boxes or manifest[int(row)].masks] or list(test)
-        for row in map(int, shown[:PER_DATASET]):
-            image = experiment.stores[name].image(row)
-            prediction = predictor.predict(np.asarray(image))
+        marked = present(manifest.table, "boxes") | present(manifest.table, "masks")
+        shown = test[marked[test]] if marked[test].any() else test
+        for row in shown[:PER_DATASET].tolist():
+            image = to_uint8(experiment.stores[name].image(row))
+            prediction = predictor.predict(image)
             record, store = manifest[row], experiment.stores[name]
             matrix = store.frame_to_store(row)
             truth: list[Box] = [

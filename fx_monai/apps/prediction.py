@@ -20,8 +20,8 @@ from PIL import Image
 from fx_monai import __version__
 from fx_monai.apps.devices import choose_device
 from fx_monai.apps.figures import draw_overlay
+from fx_monai.data.letterbox import letterbox
 from fx_monai.data.pixels import IMAGE_SUFFIXES, Pixels, is_dicom, pixel_spacing_mm, read_pixels, to_uint8
-from fx_monai.data.store import letterbox
 from fx_monai.data.transforms import letterbox_matrix, warp
 from fx_monai.errors import DataError, FxError
 from fx_monai.models.decode import decode_boxes

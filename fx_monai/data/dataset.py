@@ -93,7 +93,7 @@ class TaskDataset(Dataset):
 
 
 def collate(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Stack samples to a batch; boxes stay lists. Images stay uint8 until :func:`to_device`."""
+    """Stack samples to a batch; boxes stay lists. Images stay 8 or 16 bit until :func:`to_device`."""
     batch: dict[str, Any] = {}
     for key in samples[0]:
         values = [sample[key] for sample in samples]
@@ -108,7 +108,7 @@ def to_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
         if isinstance(value, list):
             moved[key] = [item.to(device, non_blocking=True) for item in value]
         elif key in (IMAGE, TEACHER_IMAGE):
-            moved[key] = value.to(device, non_blocking=True).float() / 255
+            moved[key] = value.to(device, non_blocking=True).float() / torch.iinfo(value.dtype).max
         else:
             moved[key] = value.to(device, non_blocking=True)
     return moved

@@ -94,7 +94,7 @@ def warp(image: NDArray[Any], matrix: Matrix, size: tuple[int, int]) -> NDArray[
 class RandomGeometryd(RandomizableTransform, MapTransform):
     """Rotate, scale, shift and perhaps mirror image, boxes and masks with one resampling.
 
-    Keys that are absent are left alone: ``image`` (S, S) uint8; ``boxes`` (N, 4) float32 xyxy pixels with
+    Keys that are absent are left alone: ``image`` (S, S) uint8 or uint16; ``boxes`` (N, 4) float32 xyxy pixels with
     ``box_labels`` (N,), boxes of which less than 30 % stays inside are dropped; ``masks`` (K, S, S) uint8. A mirror
     image swaps left and right classes, in ``labels``, ``boxes_annotated`` and ``masks_annotated`` (K,) too.
 
@@ -175,25 +175,26 @@ class RandomIntensity(RandomizableTransform):
         super().__init__(prob=1.0)
         self.augmentation = augmentation
 
-    def randomize(self, data: Any = None) -> None:
-        """Draw table and noise."""
+    def randomize(self, levels: int = 256) -> None:
+        """Draw table and noise for images of so many grey levels."""
         super().randomize(None)
         a = self.augmentation
-        grey = np.linspace(0, 1, 256) ** np.exp(self.R.uniform(-a.gamma, a.gamma))
+        grey = np.linspace(0, 1, levels) ** np.exp(self.R.uniform(-a.gamma, a.gamma))
         grey = (grey - 0.5) * (1 + self.R.uniform(-a.contrast, a.contrast)) + 0.5
         grey += self.R.uniform(-a.brightness, a.brightness)
-        self.table = (grey.clip(0, 1) * 255 + 0.5).astype(np.uint8)
-        self.noise = self.R.uniform(0, a.noise) * 255
+        self.table = (grey.clip(0, 1) * (levels - 1) + 0.5).astype(np.uint8 if levels == 256 else np.uint16)
+        self.noise = self.R.uniform(0, a.noise) * (levels - 1)
         self.noise_seed = int(self.R.randint(2**31))
 
-    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the varied (S, S) uint8 image."""
-        self.randomize()
-        varied = cv2.LUT(image, self.table)
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Return the varied (S, S) image, uint8 or uint16 as it came."""
+        highest = np.iinfo(image.dtype).max
+        self.randomize(highest + 1)
+        varied = cv2.LUT(image, self.table) if highest == 255 else self.table[image]
         if self.noise < 0.5:
             return varied
         noise = np.random.default_rng(self.noise_seed).standard_normal(image.shape, dtype=np.float32)
-        return np.clip(varied + noise * self.noise, 0, 255).astype(np.uint8)
+        return np.clip(varied + noise * self.noise, 0, highest).astype(image.dtype)
 
 
 class TwoViewsd(Randomizable, MapTransform):

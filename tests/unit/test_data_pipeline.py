@@ -9,9 +9,10 @@ from PIL import Image
 
 from fx_monai.data.annotations import annotated_rows
 from fx_monai.data.dataset import TaskDataset, collate, to_device
+from fx_monai.data.letterbox import letterbox
 from fx_monai.data.loader import TaskLoader, evaluation_batches
 from fx_monai.data.manifest import Box, Classes, Manifest, Mask, Record
-from fx_monai.data.store import ImageStore, letterbox
+from fx_monai.data.store import ImageStore
 from fx_monai.data.transforms import Augmentation, RandomGeometryd, RandomIntensity, letterbox_matrix
 from fx_monai.errors import ConfigError, DataError
 from fx_monai.keys import BOX_LABELS, BOXES, IMAGE, MASKS, ROW, TEACHER_IMAGE

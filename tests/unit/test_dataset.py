@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from fx_monai.data.annotations import annotated_rows
-from fx_monai.data.dataset import TaskDataset
+from fx_monai.data.dataset import TaskDataset, collate, to_device
 from fx_monai.data.manifest import Classes, Manifest, Record
 from fx_monai.data.store import ImageStore
 from fx_monai.data.transforms import Augmentation
@@ -82,3 +82,22 @@ def test_classes_follow_the_task_not_the_manifest(tmp_path):
     store = ImageStore.open_or_build(manifest, size=32, folder=tmp_path / "s")
     labels = TaskDataset(manifest, store, spec("c", "b", "a"), np.array([0]))[0][LABELS]
     assert json.dumps(labels.tolist()) == "[NaN, 1.0, 0.0]"
+
+
+def test_sixteen_bit_stores_give_the_same_samples_but_finer(tmp_path):
+    manifest = tiny_manifest(tmp_path)
+    coarse, fine = (
+        TaskDataset(
+            manifest,
+            ImageStore.open_or_build(manifest, size=64, folder=tmp_path / "s", bits=bits),
+            TaskSpec(Task("tiny", Kind.LOCALIZATION), ("square",)),
+            np.arange(12),
+            augmentation=Augmentation(),
+        )
+        for bits in (8, 16)
+    )
+    one, two = (to_device(collate([d.sample(i, 3) for i in range(4)]), torch.device("cpu")) for d in (coarse, fine))
+    for key in (IMAGE, TEACHER_IMAGE):
+        assert two[key].dtype == torch.float32
+        torch.testing.assert_close(one[key], two[key], atol=0.02, rtol=0)
+        assert len(two[key].unique()) > len(one[key].unique())

@@ -3,13 +3,16 @@
 import json
 import pickle
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from fx_monai.data import store_build
 from fx_monai.data.manifest import Classes, Manifest, Mask, Record
 from fx_monai.data.store import ImageStore
+from fx_monai.errors import ConfigError
 from fx_monai.ops.masks import encode_coco_rle
 from tests.builders import tiny_manifest
 
@@ -85,14 +88,86 @@ def test_pickle_carries_no_pixels(tmp_path):
     assert np.array_equal(again.masks(0)[0][1], store.masks(0)[0][1])
 
 
-def test_interrupted_build_leaves_nothing(tmp_path):
-    def stop(done, total):
-        raise KeyboardInterrupt
+def images(root, number):
+    """Return a manifest of images that differ."""
+    for i in range(number):
+        Image.new("L", (32, 32), i + 1).save(root / f"{i:03d}.png")
+    records = [Record("d", f"{i:03d}", f"{i:03d}.png", 32, 32) for i in range(number)]
+    return Manifest.from_records(records, dataset="d", classes=Classes(), root=root)
 
-    manifest = tiny_manifest(tmp_path)
+
+def test_an_interrupted_build_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    def stop(done, total):
+        if done > 10:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(store_build, "CHUNK", 4)
+    manifest, folder = images(tmp_path, 20), tmp_path / "s"
     with pytest.raises(KeyboardInterrupt):
-        ImageStore.open_or_build(manifest, size=32, folder=tmp_path / "s", progress=stop)
-    assert list((tmp_path / "s").iterdir()) == []
+        ImageStore.open_or_build(manifest, size=32, folder=folder, progress=stop)
+    assert not list(folder.glob("*/store.json"))
+    decoded = []
+    real = store_build.read_pixels
+    monkeypatch.setattr(store_build, "read_pixels", lambda path: decoded.append(path.stem) or real(path))
+    store = ImageStore.open_or_build(manifest, size=32, folder=folder)
+    assert sorted(decoded) == [f"{i:03d}" for i in range(8, 20)]
+    assert [int(store.image(row)[0, 0]) for row in range(20)] == list(range(1, 21))
+    assert sorted(path.name for path in store.folder.iterdir()) == [
+        "checksums.npy",
+        "frames.npy",
+        "images.npy",
+        "masks.parquet",
+        "store.json",
+    ]
+
+
+def test_a_chunk_whose_pixels_were_lost_is_decoded_again(tmp_path, monkeypatch):
+    def stop(done, total):
+        if done > 10:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(store_build, "CHUNK", 4)
+    manifest, folder = images(tmp_path, 20), tmp_path / "s"
+    with pytest.raises(KeyboardInterrupt):
+        ImageStore.open_or_build(manifest, size=32, folder=folder, progress=stop)
+    (part,) = folder.glob("*.part")
+    (part / "chunks/000000.parquet").write_bytes(b"cut")
+    pixels = np.load(part / "images.npy", mmap_mode="r+")
+    pixels[5] = 0
+    pixels.flush()
+    store = ImageStore.open_or_build(manifest, size=32, folder=folder)
+    assert [int(store.image(row)[0, 0]) for row in range(20)] == list(range(1, 21))
+
+
+def test_checksums_find_damaged_pixels(tmp_path):
+    store = ImageStore.open_or_build(images(tmp_path, 5), size=32, folder=tmp_path / "s")
+    assert store.damaged_rows() == []
+    pixels = np.load(store.folder / "images.npy", mmap_mode="r+")
+    pixels[3, 7, 7] ^= 1
+    pixels.flush()
+    assert ImageStore(store.folder).damaged_rows() == [3]
+
+
+def test_sixteen_bits_keep_what_eight_lose(tmp_path):
+    ramp = np.linspace(0, 65535, 32 * 32).astype(np.uint16).reshape(32, 32)
+    Image.fromarray(ramp).save(tmp_path / "a.png")
+    manifest = Manifest.from_records([Record("d", "a", "a.png", 32, 32)], dataset="d", classes=Classes(), root=tmp_path)
+    fine = ImageStore.open_or_build(manifest, size=32, folder=tmp_path / "s", bits=16)
+    coarse = ImageStore.open_or_build(manifest, size=32, folder=tmp_path / "s")
+    assert np.array_equal(fine.image(0), ramp)
+    assert np.array_equal(coarse.image(0), ramp >> 8)
+    with pytest.raises(ConfigError, match=r"bits: 12\. Expected 8 or 16"):
+        ImageStore.open_or_build(manifest, size=32, folder=tmp_path / "s", bits=12)
+
+
+def test_another_builder_is_waited_for(tmp_path, monkeypatch):
+    manifest, built = images(tmp_path, 6), []
+    real = store_build._StoreBuild.run
+    monkeypatch.setattr(store_build._StoreBuild, "run", lambda self, *a: built.append(1) or real(self, *a))
+    with ThreadPoolExecutor(3) as pool:
+        stores = list(pool.map(lambda _: ImageStore.open_or_build(manifest, size=32, folder=tmp_path / "s"), range(3)))
+    assert len(built) == 1
+    assert {store.folder for store in stores} == {stores[0].folder}
 
 
 def test_store_of_another_fingerprint_is_rebuilt(tmp_path):
