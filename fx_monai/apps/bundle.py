@@ -56,7 +56,7 @@ class RecordList(Dataset):
         data: see :meth:`fx_monai.apps.experiment.Experiment.records`.
     """
 
-    def __init__(self, data: list[dict[str, str | int]]) -> None:
+    def __init__(self, data: Sequence[dict[str, str | int]]) -> None:
         super().__init__(data)
 
 

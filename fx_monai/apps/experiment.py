@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from fx_monai.data.annotations import annotated_rows
 from fx_monai.data.catalog import find_dataset
+from fx_monai.data.columns import hash_table
 from fx_monai.data.dataset import TaskDataset
 from fx_monai.data.index import index_dataset
 from fx_monai.data.loader import TaskLoader
 from fx_monai.data.manifest import Manifest
 from fx_monai.data.policies import Policies, chosen_views
+from fx_monai.data.records import SplitRecords, rows_of
 from fx_monai.data.splits import Splits, assign_splits
 from fx_monai.data.store import ImageStore
 from fx_monai.errors import ConfigError, DataError, did_you_mean
@@ -60,26 +62,25 @@ class Experiment:
         keep = (self.splits.by_dataset[task.dataset][rows] == split) & self.stores[task.dataset].valid[rows]
         keep &= chosen_views(manifest, self.policies(task.dataset))[rows]
         if records is not None:
-            chosen = [int(record["row"]) for record in records if record["dataset"] == task.dataset]
-            keep &= np.isin(rows, chosen)
+            keep &= np.isin(rows, rows_of(records, task.dataset))
         return rows[keep]
 
     def fingerprint(self) -> str:
         """Return a hash of all images and their division, so that a run isn't resumed on other data."""
         digest = hashlib.sha256()
         for name, manifest in self.manifests.items():
-            digest.update(f"{name} {manifest.column('image_id')} {self.splits.by_dataset[name].tolist()}".encode())
+            digest.update(name.encode())
+            hash_table(manifest.table.select(["image_id"]), digest)
+            digest.update(self.splits.by_dataset[name].tobytes())
         return digest.hexdigest()[:16]
 
-    def records(self, split: str) -> list[dict[str, str | int]]:
-        """Return the images of a split as plain dicts: ``dataset``, ``image`` (path), ``image_id``, ``row``."""
-        found: list[dict[str, str | int]] = []
-        for name, manifest in self.manifests.items():
-            paths, ids = manifest.column("image_path"), manifest.column("image_id")
-            for row in np.flatnonzero((self.splits.by_dataset[name] == split) & self.stores[name].valid):
-                image = str(manifest.root / paths[row])
-                found.append({"dataset": name, "image": image, "image_id": ids[row], "row": int(row)})
-        return found
+    def records(self, split: str) -> SplitRecords:
+        """Return the readable images of a split as dicts with ``dataset``, ``image`` (path), ``image_id``, ``row``."""
+        rows = {
+            name: np.flatnonzero((self.splits.by_dataset[name] == split) & self.stores[name].valid)
+            for name in self.manifests
+        }
+        return SplitRecords(self.manifests, rows)
 
     def dataset(self, task: Task, split: str, *, augmented: bool, rows: NDArray[np.int64] | None = None) -> TaskDataset:
         """Return the samples of a task in a split (or of chosen rows), for training (augmented) or for evaluation."""

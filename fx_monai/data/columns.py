@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+_BATCH = 4096
 
 
 @dataclass(frozen=True)
@@ -66,3 +69,31 @@ def membership(table: pa.Table, name: str, classes: int) -> NDArray[np.bool_]:
 def present(table: pa.Table, name: str) -> NDArray[np.bool_]:
     """Return whether a row's list holds anything."""
     return ragged(table, name).lengths > 0
+
+
+def hash_table(table: pa.Table, digest: Any) -> None:
+    """Feed a table to a hash (``hashlib``), whatever the chunks it came in."""
+    with pa.ipc.new_stream(pa.PythonFile(_HashWriter(digest), mode="w"), table.schema) as stream:
+        for start in range(0, table.num_rows, _BATCH):
+            batch = table.slice(start, _BATCH).combine_chunks()
+            for item in batch.to_batches():
+                stream.write_batch(item)
+
+
+class _HashWriter:
+    """A file that only feeds a hash."""
+
+    closed = False
+
+    def __init__(self, digest: Any) -> None:
+        self._digest = digest
+
+    def write(self, data: bytes) -> int:
+        self._digest.update(data)
+        return len(data)
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass

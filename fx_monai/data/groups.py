@@ -22,7 +22,7 @@ def linked_groups(manifests: Sequence[Manifest]) -> NDArray[np.int64]:
     names = {
         "patient": pa.chunked_array([c for m in manifests for c in m.table.column("patient_id").chunks], pa.string()),
         "source": pa.chunked_array([c for m in manifests for c in m.table.column("source_image").chunks], pa.string()),
-        "file": pa.chunked_array([_files(m) for m in manifests], pa.string()),
+        "file": pa.chunked_array([chunk for m in manifests for chunk in _files(m)], pa.string()),
     }
     size = sum(len(manifest) for manifest in manifests)
     rows, nodes = [], []
@@ -41,19 +41,24 @@ def linked_groups(manifests: Sequence[Manifest]) -> NDArray[np.int64]:
     return labels[: sum(len(manifest) for manifest in manifests)].astype(np.int64)
 
 
-def _files(manifest: Manifest) -> pa.Array:
+def _files(manifest: Manifest) -> list[pa.Array]:
     """Return the real path of every image; links are followed, each folder is looked at once."""
-    folders: dict[str, tuple[str, dict[str, str]]] = {}
     root = manifest.root.resolve()
     found = []
-    for batch in manifest.table.column("image_path").chunks:
-        for path in batch.to_pylist():
-            folder, _, name = path.rpartition("/")
-            if folder not in folders:
-                folders[folder] = _resolve(root / folder)
-            real, links = folders[folder]
-            found.append(links.get(name) or f"{real}/{name}")
-    return pa.array(found, pa.string())
+    for paths in manifest.table.column("image_path").chunks:
+        folders = pc.replace_substring_regex(paths, "/?[^/]*$", "").dictionary_encode()
+        names = pc.replace_substring_regex(paths, "^.*/", "")
+        resolved = [_resolve(root / folder) for folder in folders.dictionary.to_pylist()]
+        real = pa.array([folder for folder, _ in resolved], pa.string()).take(folders.indices)
+        files = pc.binary_join_element_wise(real, names, "/")
+        linked = [number for number, (_, links) in enumerate(resolved) if links]
+        if linked:
+            files = files.to_pylist()
+            for at in np.flatnonzero(np.isin(np.asarray(folders.indices), linked)).tolist():
+                links = resolved[folders.indices[at].as_py()][1]
+                files[at] = links.get(names[at].as_py(), files[at])
+        found.append(pa.array(files, pa.string()) if linked else files)
+    return found
 
 
 def _resolve(folder: Path) -> tuple[str, dict[str, str]]:

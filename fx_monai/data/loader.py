@@ -92,7 +92,8 @@ class TaskLoader:
         plan: list[list[tuple[int, int]]] = []
         turn = 0
         while len(plan) < num_batches:
-            order = self._order(phase_number, turn)
+            needed = (num_batches - len(plan)) * self.batch_size
+            order = self._order(phase_number, turn)[:needed]
             # a draw number that no other phase and turn has
             draw = phase_number * 1000 + turn
             plan += [
@@ -100,7 +101,7 @@ class TaskLoader:
                 for at in range(0, len(order), self.batch_size)
             ]
             turn += 1
-        return plan[:num_batches]
+        return plan
 
     def _order(self, phase_number: int, turn: int) -> NDArray[np.int64]:
         generator = np.random.default_rng([self.seed, phase_number, turn])

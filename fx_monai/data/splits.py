@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from fx_monai.errors import ConfigError
 PARTS = ("train", "val", "test")
 TRAIN, VAL, TEST = range(3)
 _OPEN = -1
+_BATCH = 4096
 
 Groups = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -148,9 +149,8 @@ class _People:
             combined = np.zeros((number, 8), dtype=bool)
             combined[rows, codes] = True
             stratum = np.concatenate([stratum, combined], axis=1)
-        names = _names(manifests, of_row, number)
-        digests = [hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8] for name in names]
-        shuffled = np.frombuffer(b"".join(digests), dtype=">u8")
+        digests = (hashlib.sha256(f"{seed}:{name}".encode()).digest() for name in _names(manifests, of_row, number))
+        shuffled = np.frombuffer(b"".join(digest[:8] for digest in digests), dtype=">u8")
         return cls(of_row, np.lexsort((shuffled, _rank_strata(stratum))), shown)
 
 
@@ -171,8 +171,8 @@ def _rank_strata(stratum: Flags) -> NDArray[np.int64]:
     return ranks[group_stratum.reshape(-1)]
 
 
-def _names(manifests: Sequence[Manifest], of_row: Groups, number: int) -> list[str]:
-    """Return a name of every group that doesn't depend on order: the first of its patients or images."""
+def _names(manifests: Sequence[Manifest], of_row: Groups, number: int) -> Iterator[str]:
+    """Yield a name of every group that doesn't depend on order: the first of its patients or images."""
     columns = []
     for manifest in manifests:
         patients, ids = manifest.table.column("patient_id"), manifest.table.column("image_id")
@@ -180,14 +180,15 @@ def _names(manifests: Sequence[Manifest], of_row: Groups, number: int) -> list[s
         columns.append(pc.if_else(unknown, pc.binary_join_element_wise(manifest.dataset, ids, "/"), patients))
     encoded = pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string())
     if not number:
-        return []
+        return
     codes = encoded.dictionary_encode().combine_chunks()
     alphabetical = np.asarray(pc.sort_indices(codes.dictionary))
     rank = np.empty(len(alphabetical), dtype=np.int64)
     rank[alphabetical] = np.arange(len(alphabetical))
     first = np.full(number, len(alphabetical))
     np.minimum.at(first, of_row, rank[np.asarray(codes.indices)])
-    return list(codes.dictionary.take(pa.array(alphabetical[first])).to_pylist())
+    for at in range(0, number, _BATCH):
+        yield from codes.dictionary.take(pa.array(alphabetical[first[at : at + _BATCH]])).to_pylist()
 
 
 def _official(manifests: Sequence[Manifest], people: _People, notes: list[str]) -> tuple[NDArray[np.int64], Flags]:
@@ -230,13 +231,16 @@ def _starved(manifest: Manifest, official: NDArray[np.int64]) -> str:
 
 def _divide(number: int, fractions: Mapping[int, float]) -> NDArray[np.int64]:
     """Give one group after the other the part that lags most behind its fraction; this keeps every stratum even."""
-    counts = dict.fromkeys(fractions, 0)
-    parts = np.empty(number, dtype=np.int64)
-    for position in range(number):
-        chosen = max(fractions, key=lambda name: (fractions[name] * (position + 1) - counts[name], fractions[name]))
-        counts[chosen] += 1
-        parts[position] = chosen
-    return parts
+    # of parts that lag equally the largest comes first
+    names = sorted(fractions, key=lambda name: -fractions[name])
+    shares, counts = [fractions[name] for name in names], [0] * len(names)
+    chosen = []
+    for position in range(1, number + 1):
+        lags = [share * position - count for share, count in zip(shares, counts, strict=True)]
+        most = lags.index(max(lags))
+        counts[most] += 1
+        chosen.append(most)
+    return np.array(names, dtype=np.int64)[np.array(chosen, dtype=np.int64)]
 
 
 def _fold(number: int, fold: tuple[int, int], val_of_train: float) -> NDArray[np.int64]:

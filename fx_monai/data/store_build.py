@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fx_monai.data.columns import ragged
+from fx_monai.data.columns import hash_table, ragged
 from fx_monai.data.letterbox import letterbox
 from fx_monai.data.manifest import Manifest, Record
 from fx_monai.data.pixels import read_pixels, to_uint8
@@ -35,7 +35,7 @@ CHUNK = 256
 
 Progress = Callable[[int, int], None]
 
-_MASKS = pa.schema([("row", pa.int64()), ("class_index", pa.int16()), ("counts", pa.string())])
+MASKS_SCHEMA = pa.schema([("row", pa.int64()), ("class_index", pa.int16()), ("counts", pa.string())])
 
 
 def fingerprint_of(manifest: Manifest, size: int, bits: int) -> str:
@@ -51,15 +51,19 @@ def fingerprint_of(manifest: Manifest, size: int, bits: int) -> str:
     masks = masks.filter(pc.starts_with(pc.struct_field(masks, "encoding"), "file"))
     named = pc.struct_field(masks, "data").to_pylist()
     mask_files = [json.loads(data)["path"] if data.startswith("{") else data for data in named]
-    root = f"{manifest.root}/"
-    for path in (*manifest.column("image_path"), *mask_files):
+    for paths in (*(chunk.to_pylist() for chunk in manifest.table.column("image_path").chunks), mask_files):
+        _hash_file_times(paths, f"{manifest.root}/", digest)
+    hash_table(manifest.table.select(["image_id", "image_path", "width", "height", "masks"]), digest)
+    return digest.hexdigest()
+
+
+def _hash_file_times(paths: Iterable[str], root: str, digest: Any) -> None:
+    for path in paths:
         try:
             status = os.stat(root + path)
             digest.update(b"%d %d %d\n" % (status.st_size, status.st_mtime_ns, status.st_mode))
         except OSError:
             digest.update(b"missing\n")
-    _hash_table(manifest.table.select(["image_id", "image_path", "width", "height", "masks"]), digest)
-    return digest.hexdigest()
 
 
 def is_complete(place: Path, fingerprint: str) -> bool:
@@ -119,7 +123,7 @@ class _Chunk:
             about = json.loads(table.schema.metadata[b"fx_monai"])
         except (pa.ArrowException, OSError, KeyError, ValueError, TypeError):
             return None
-        return cls(table.cast(_MASKS), about["checksums"], [tuple(item) for item in about["unreadable"]])
+        return cls(table.cast(MASKS_SCHEMA), about["checksums"], [tuple(item) for item in about["unreadable"]])
 
     def write(self, path: Path) -> None:
         about = json.dumps({"checksums": self.checksums, "unreadable": self.unreadable})
@@ -167,7 +171,7 @@ class _StoreBuild:
             if progress:
                 progress(row + 1, len(self.manifest))
         self.images.flush()
-        _Chunk(pa.Table.from_pylist(masks, schema=_MASKS), checksums, unreadable).write(path)
+        _Chunk(pa.Table.from_pylist(masks, schema=MASKS_SCHEMA), checksums, unreadable).write(path)
 
     def _store(self, row: int) -> tuple[str, list[dict[str, Any]]]:
         """Write one image; return why it can't be used, and its masks."""
@@ -201,7 +205,7 @@ def _finish(part: Path, manifest: Manifest) -> list[tuple[int, str, str]]:
     """Bring the chunks together; return (row, image id, reason) of what can't be used."""
     paths = [_chunk_path(part, number) for number in range(-(-len(manifest) // CHUNK))]
     chunks = [chunk for chunk in map(_Chunk.read, paths) if chunk is not None]
-    masks = pa.concat_tables([_MASKS.empty_table(), *(chunk.masks for chunk in chunks)])
+    masks = pa.concat_tables([MASKS_SCHEMA.empty_table(), *(chunk.masks for chunk in chunks)])
     pq.write_table(masks, part / "masks.parquet")
     np.save(part / "checksums.npy", np.array([c for chunk in chunks for c in chunk.checksums], dtype=np.uint32))
     sizes = [np.asarray(manifest.table.column(name), dtype=np.int32) for name in ("width", "height")]
@@ -233,31 +237,3 @@ def _has_shape(path: Path, shape: tuple[int, int, int], dtype: type) -> bool:
 def _to_uint16(pixels: NDArray[Any]) -> NDArray[np.uint16]:
     """Return 16-bit values; 8-bit values are stretched so that full range stays full range."""
     return pixels if pixels.dtype == np.uint16 else pixels.astype(np.uint16) * np.uint16(257)
-
-
-class _HashWriter:
-    """A file that only feeds a hash."""
-
-    closed = False
-
-    def __init__(self, digest: Any) -> None:
-        self._digest = digest
-
-    def write(self, data: bytes) -> int:
-        self._digest.update(data)
-        return len(data)
-
-    def flush(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-def _hash_table(table: pa.Table, digest: Any) -> None:
-    # in batches of its own, so that the hash doesn't depend on how the file was chunked
-    with pa.ipc.new_stream(pa.PythonFile(_HashWriter(digest), mode="w"), table.schema) as stream:
-        for start in range(0, table.num_rows, CHUNK):
-            batch = table.slice(start, CHUNK).combine_chunks()
-            for item in batch.to_batches():
-                stream.write_batch(item)
