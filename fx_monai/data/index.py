@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 
-from fx_monai.data.catalog import find_dataset
+from fx_monai.data.catalog import READERS, find_dataset
 from fx_monai.data.manifest import Manifest
 from fx_monai.data.readers.result import ReadResult
 from fx_monai.errors import ConfigError, DataError, did_you_mean
@@ -42,17 +41,17 @@ def index_dataset(
             expected=f"the folder of {spec.title} as downloaded",
             remedy="Correct the path",
         )
-    module = import_module(f"fx_monai.data.readers.{spec.reader}")
+    reader = READERS[spec.name]
     merged = {**dict(spec.options), **given}
     for key in merged:
-        if key not in module.OPTIONS:
+        if key not in reader.OPTIONS:
             raise ConfigError(
                 where=f"{name}, reader options",
-                problem=f"there is no option '{key}'. {did_you_mean(key, module.OPTIONS)}".rstrip(),
-                expected=", ".join(module.OPTIONS) or "no options",
+                problem=f"there is no option '{key}'. {did_you_mean(key, reader.OPTIONS)}".rstrip(),
+                expected=", ".join(reader.OPTIONS) or "no options",
                 remedy="Correct the name",
             )
-    result: ReadResult = module.read(root, name=name, options=merged)
+    result = reader.read(root, name=name, options=merged)
     if not annotations_only:
         _leave_out_missing(result, name, root, allowed=allow_missing_images)
     if not result.records:

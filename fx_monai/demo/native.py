@@ -20,7 +20,7 @@ from pydicom.config import disable_value_validation
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from fx_monai.data.catalog import NIH_LABELS
+from fx_monai.data.readers.nih_chestxray14 import LABELS as NIH_LABELS
 from fx_monai.demo.cases import Case
 from fx_monai.demo.findings import (
     CARDIOMEGALY,

@@ -1,18 +1,15 @@
-from importlib import import_module
-
 import pytest
 
-from fx_monai.data.catalog import CATALOG, find_dataset
+from fx_monai.data.catalog import CATALOG, READERS, find_dataset
 from fx_monai.errors import ConfigError
 from fx_monai.types import Kind
 
 
 def test_every_dataset_has_a_reader_that_takes_its_options():
     for name, spec in CATALOG.items():
-        module = import_module(f"fx_monai.data.readers.{spec.reader}")
         assert spec.name == name
-        assert callable(module.read)
-        assert {key for key, _ in spec.options} <= set(module.OPTIONS)
+        assert spec in READERS[name].SPECS
+        assert {key for key, _ in spec.options} <= set(READERS[name].OPTIONS)
 
 
 def test_known_classes_and_kinds_agree():

@@ -1,4 +1,1 @@
-"""One short file per dataset: native tree to records.
-
-A reader is a module with ``OPTIONS`` (names of its options) and ``read(root, *, name, options) -> ReadResult``.
-"""
+"""One short file per dataset: native tree to records, see :class:`fx_monai.data.readers.result.Reader`."""

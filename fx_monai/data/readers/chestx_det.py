@@ -7,17 +7,34 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fx_monai.data.catalog import CHESTX_DET
-from fx_monai.data.manifest import Mask, Record
+from fx_monai.data.manifest import Classes, Mask, Record
 from fx_monai.data.readers.files import files_by_name, find_file, read_json
 from fx_monai.data.readers.frame import frame_box
 from fx_monai.data.readers.result import ReadResult
+from fx_monai.data.spec import DatasetSpec
 from fx_monai.errors import DataError
+from fx_monai.types import Kind
+
+CLASSES = (
+    "Atelectasis", "Calcification", "Cardiomegaly", "Consolidation", "Diffuse Nodule", "Effusion", "Emphysema",
+    "Fibrosis", "Fracture", "Mass", "Nodule", "Pleural Thickening", "Pneumothorax",
+)  # fmt: skip
+SPECS = (
+    DatasetSpec(
+        name="chestx_det",
+        title="ChestX-Det",
+        kinds=(Kind.CLASSIFICATION, Kind.LOCALIZATION, Kind.SEGMENTATION),
+        licence="annotations Apache-2.0, images NIH",
+        url="https://github.com/Deepwise-AILab/ChestX-Det-Dataset",
+        citation="Lian et al., A Structure-Aware Relation Network for Thoracic Diseases Detection, IEEE TMI 2021",
+        classes=Classes(labels=CLASSES, boxes=CLASSES, masks=CLASSES),
+    ),
+)
 
 OPTIONS: tuple[str, ...] = ()
 
 FRAME = 1024
-_EVERYTHING = list(range(len(CHESTX_DET)))
+_EVERYTHING = list(range(len(CLASSES)))
 _KEYS = ("file_name", "syms", "boxes", "polygons")
 
 
@@ -87,9 +104,9 @@ def _entries(path: Path) -> list[Any]:
 
 
 def _class(label: str, where: str) -> int:
-    if label not in CHESTX_DET:
-        raise _bad(where, f"unknown class '{label}'", ", ".join(CHESTX_DET))
-    return CHESTX_DET.index(label)
+    if label not in CLASSES:
+        raise _bad(where, f"unknown class '{label}'", ", ".join(CLASSES))
+    return CLASSES.index(label)
 
 
 def _mask(class_index: int, points: Sequence[Any], where: str) -> Mask:

@@ -14,7 +14,43 @@ from fx_monai.data.readers.files import ImageFolder, find_file, find_only, read_
 from fx_monai.data.readers.frame import frame_box
 from fx_monai.data.readers.result import ReadResult
 from fx_monai.data.readers.tables import age_years, sex, view, words
+from fx_monai.data.spec import DatasetSpec
 from fx_monai.errors import DataError
+from fx_monai.types import Kind
+
+SPECS = (
+    DatasetSpec(
+        name="generalblockchain_lungs",
+        title="GeneralBlockchain COVID-19 chest X-ray lung boxes",
+        kinds=(Kind.LOCALIZATION,),
+        licence="annotations CC BY 4.0, images each their own",
+        url="https://github.com/GeneralBlockchain/covid-19-chest-xray-lung-bounding-boxes-dataset",
+        citation="GeneralBlockchain, 2020",
+        laterality=(("Left Lung", "Right Lung"),),
+        options=(("annotations", "lung_boxes_generalblockchain_coco.json|annotations.json"), ("namespace", "covidcxr")),
+    ),
+    DatasetSpec(
+        name="v7_lungs",
+        title="V7 Labs COVID-19 X-ray lung polygons",
+        kinds=(Kind.SEGMENTATION,),
+        licence="annotations CC BY 4.0, images each their own",
+        url="https://github.com/v7labs/covid-19-xray-dataset",
+        citation="V7 Labs, 2020",
+        options=(
+            ("annotations", "v7_lung_polygons_coco.json|output_coco.json"),
+            ("namespace", "covidcxr"),
+            ("ignore_classes", "Ignore"),
+        ),
+    ),
+    DatasetSpec(
+        name="coco",
+        title="any folder with a COCO JSON",
+        kinds=(Kind.LOCALIZATION, Kind.SEGMENTATION),
+        licence="yours",
+        url="",
+        citation="",
+    ),
+)
 
 OPTIONS = ("annotations", "images", "ignore_classes", "namespace")
 

@@ -10,7 +10,20 @@ from fx_monai.data.pixels import size_or_unknown
 from fx_monai.data.readers.files import ImageFolder, find_only
 from fx_monai.data.readers.result import ReadResult
 from fx_monai.data.readers.tables import Table, age_years, read_table, sex, view, words
+from fx_monai.data.spec import DatasetSpec
 from fx_monai.errors import ConfigError, DataError, did_you_mean
+from fx_monai.types import Kind
+
+SPECS = (
+    DatasetSpec(
+        name="csv",
+        title="any folder with a table of labels",
+        kinds=(Kind.CLASSIFICATION,),
+        licence="yours",
+        url="",
+        citation="",
+    ),
+)
 
 OPTIONS = ("table", "images", "label_columns", "exclusive", "namespace")
 

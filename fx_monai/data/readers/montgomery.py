@@ -6,12 +6,27 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from fx_monai.data.manifest import Mask, Record
+from fx_monai.data.manifest import Classes, Mask, Record
 from fx_monai.data.pixels import size_or_unknown
 from fx_monai.data.readers.files import find_file
 from fx_monai.data.readers.result import ReadResult
 from fx_monai.data.readers.tables import age_years, sex
+from fx_monai.data.spec import DatasetSpec
 from fx_monai.errors import DataError
+from fx_monai.types import Kind
+
+SPECS = (
+    DatasetSpec(
+        name="montgomery",
+        title="NLM Montgomery County",
+        kinds=(Kind.CLASSIFICATION, Kind.SEGMENTATION),
+        licence="public, cite two papers",
+        url="https://lhncbc.nlm.nih.gov/LHC-downloads/downloads.html",
+        citation="Jaeger et al., Quant Imaging Med Surg 2014; Candemir et al., IEEE TMI 2014",
+        classes=Classes(labels=("Tuberculosis",), masks=("left lung", "right lung")),
+        laterality=(("left lung", "right lung"),),
+    ),
+)
 
 OPTIONS: tuple[str, ...] = ()
 

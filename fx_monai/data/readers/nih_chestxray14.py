@@ -8,13 +8,33 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fx_monai.data.catalog import NIH_BOXES, NIH_LABELS
-from fx_monai.data.manifest import Box, Record
+from fx_monai.data.manifest import Box, Classes, Record
 from fx_monai.data.readers.files import files_by_name, find_file, find_optional
 from fx_monai.data.readers.frame import frame_box
 from fx_monai.data.readers.result import ReadResult
 from fx_monai.data.readers.tables import age_years, number, read_table, sex, spacing, view
+from fx_monai.data.spec import DatasetSpec
 from fx_monai.errors import DataError
+from fx_monai.types import Kind
+
+LABELS = (
+    "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
+    "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
+)  # fmt: skip
+BOXES = (
+    "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
+)  # fmt: skip
+SPECS = (
+    DatasetSpec(
+        name="nih_chestxray14",
+        title="NIH ChestX-ray14",
+        kinds=(Kind.CLASSIFICATION, Kind.LOCALIZATION),
+        licence="no use restriction, attribution",
+        url="https://nihcc.app.box.com/v/ChestXray-NIHCC",
+        citation="Wang et al., ChestX-ray8, CVPR 2017",
+        classes=Classes(labels=LABELS, boxes=BOXES),
+    ),
+)
 
 OPTIONS: tuple[str, ...] = ()
 
@@ -103,15 +123,15 @@ def parse_labels(text: str, where: str) -> list[float]:
         DataError: an unknown label, or No Finding beside a finding.
     """
     names = text.split("|")
-    unknown = [name for name in names if name not in NIH_LABELS and name != "No Finding"]
+    unknown = [name for name in names if name not in LABELS and name != "No Finding"]
     if unknown or ("No Finding" in names and len(names) > 1):
         raise DataError(
             where=f"{where}, column Finding Labels",
             problem=f"unknown label '{unknown[0]}'" if unknown else f"'{text}'",
-            expected=f"'No Finding' alone or some of {', '.join(NIH_LABELS)}, joined by |",
+            expected=f"'No Finding' alone or some of {', '.join(LABELS)}, joined by |",
             remedy="Correct the cell",
         )
-    return [float(label in names) for label in NIH_LABELS]
+    return [float(label in names) for label in LABELS]
 
 
 def read_boxes(root: Path) -> dict[str, list[Box]]:
@@ -124,15 +144,15 @@ def read_boxes(root: Path) -> dict[str, list[Box]]:
     for line, row in read_table(path, names=("image", "label", "x", "y", "w", "h")).rows:
         where = f"{path.name}, line {line}"
         label = _BOX_NAMES.get(row["label"], row["label"])
-        if label not in NIH_BOXES:
+        if label not in BOXES:
             raise DataError(
                 where=where,
                 problem=f"unknown box class '{row['label']}'",
-                expected=", ".join(NIH_BOXES),
+                expected=", ".join(BOXES),
                 remedy="Correct the cell",
             )
         x, y, w, h = (number(row[key], path=path, row=line, column=key) for key in "xywh")
-        box = frame_box((x, y, x + w, y + h), NIH_BOXES.index(label), (FRAME, FRAME), where=f"{where}, {row['image']}")
+        box = frame_box((x, y, x + w, y + h), BOXES.index(label), (FRAME, FRAME), where=f"{where}, {row['image']}")
         boxes.setdefault(row["image"], []).append(box)
     return boxes
 
@@ -140,7 +160,7 @@ def read_boxes(root: Path) -> dict[str, list[Box]]:
 def _looked_for(labels: Sequence[float], boxes: Sequence[Box]) -> list[int]:
     if not boxes:
         return []
-    absent = {i for i, box_name in enumerate(NIH_BOXES) if labels[NIH_LABELS.index(box_name)] == 0}
+    absent = {i for i, box_name in enumerate(BOXES) if labels[LABELS.index(box_name)] == 0}
     return sorted(absent | {box.class_index for box in boxes})
 
 

@@ -1,10 +1,14 @@
-"""What a reader returns."""
+"""What a reader is and what it returns."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
 
 from fx_monai.data.manifest import Classes, Record
+from fx_monai.data.spec import DatasetSpec
 
 
 @dataclass
@@ -24,3 +28,22 @@ class ReadResult:
     missing: list[str] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+
+class Reader(Protocol):
+    """A module that reads the native trees of one or several datasets."""
+
+    @property
+    def SPECS(self) -> tuple[DatasetSpec, ...]:  # noqa: N802
+        """The datasets it reads."""
+
+    @property
+    def OPTIONS(self) -> tuple[str, ...]:  # noqa: N802
+        """Names of its options."""
+
+    def read(self, root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
+        """Read a tree; ``name`` is the manifest's dataset, ``options`` holds names of ``OPTIONS`` only.
+
+        Raises:
+            DataError: a folder, file or column is missing, or an annotation breaks the format.
+        """

@@ -7,15 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fx_monai.data.catalog import RSNA_LABELS
-from fx_monai.data.manifest import Box, Record
+from fx_monai.data.manifest import Box, Classes, Record
 from fx_monai.data.readers import nih_chestxray14 as nih
 from fx_monai.data.readers.dicom_tags import patient_tags
 from fx_monai.data.readers.files import files_by_name, find_file, find_optional
 from fx_monai.data.readers.frame import frame_box
 from fx_monai.data.readers.result import ReadResult
 from fx_monai.data.readers.tables import number, read_table
+from fx_monai.data.spec import DatasetSpec
 from fx_monai.errors import DataError
+from fx_monai.types import Kind
+
+LABELS = ("Normal", "No Lung Opacity / Not Normal", "Lung Opacity")
+SPECS = (
+    DatasetSpec(
+        name="rsna_pneumonia",
+        title="RSNA Pneumonia Detection Challenge 2018",
+        kinds=(Kind.CLASSIFICATION, Kind.LOCALIZATION),
+        licence="any purpose with attribution (RSNA); competition rules (Kaggle)",
+        url="https://www.rsna.org/rsnai/ai-image-challenge/rsna-pneumonia-detection-challenge-2018",
+        citation="Shih et al., Radiology: AI 2019, doi 10.1148/ryai.2019180041",
+        classes=Classes(labels=LABELS, boxes=("Lung Opacity",), exclusive_labels=True),
+    ),
+)
 
 OPTIONS: tuple[str, ...] = ()
 
@@ -58,7 +72,7 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
                 image_id=image_id,
                 width=FRAME,
                 height=FRAME,
-                labels=[float(label == other) for other in RSNA_LABELS],
+                labels=[float(label == other) for other in LABELS],
                 boxes=found,
                 boxes_annotated=[0],
                 **about,
@@ -99,11 +113,11 @@ def read_classes(path: Path) -> dict[str, str]:
     classes: dict[str, str] = {}
     for line, row in read_table(path, columns=("patientId", "class")).rows:
         label = row["class"]
-        if label not in RSNA_LABELS or classes.get(row["patientId"], label) != label:
+        if label not in LABELS or classes.get(row["patientId"], label) != label:
             raise DataError(
                 where=f"{path.name}, line {line}, column class",
                 problem=f"'{label}'",
-                expected=f"one of {', '.join(RSNA_LABELS)}, the same in every row of an image",
+                expected=f"one of {', '.join(LABELS)}, the same in every row of an image",
                 remedy="Correct the cell",
             )
         classes[row["patientId"]] = label

@@ -8,14 +8,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fx_monai.data.manifest import Mask, Record
+from fx_monai.data.manifest import Classes, Mask, Record
 from fx_monai.data.readers.dicom_tags import patient_tags
 from fx_monai.data.readers.files import files_by_name, find_file
 from fx_monai.data.readers.frame import frame_box
 from fx_monai.data.readers.result import ReadResult
 from fx_monai.data.readers.tables import read_table
+from fx_monai.data.spec import DatasetSpec
 from fx_monai.errors import DataError
 from fx_monai.ops.masks import CocoRLE, decode_coco_rle, mask_to_box, relative_rle_to_coco, union_coco_rle
+from fx_monai.types import Kind
+
+SPECS = (
+    DatasetSpec(
+        name="siim_acr",
+        title="SIIM-ACR Pneumothorax Segmentation 2019",
+        kinds=(Kind.CLASSIFICATION, Kind.LOCALIZATION, Kind.SEGMENTATION),
+        licence="competition rules (Kaggle)",
+        url="https://www.kaggle.com/c/siim-acr-pneumothorax-segmentation",
+        citation="Filice et al., J Digit Imaging 2020",
+        classes=Classes(labels=("Pneumothorax",), boxes=("Pneumothorax",), masks=("Pneumothorax",)),
+    ),
+)
 
 OPTIONS: tuple[str, ...] = ()
 
