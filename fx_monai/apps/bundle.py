@@ -37,12 +37,26 @@ def _print_user_errors_plainly() -> None:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, FxError):
             cause = cause.__cause__ or cause.__context__
+        if cause is None and isinstance(error, ValueError) and str(error).startswith("run ID"):
+            cause = _no_such_run(str(error))
         if cause is None or os.environ.get("FX_MONAI_DEBUG"):
             default(kind, error, traceback)
         else:
             sys.stderr.write(f"{cause}\n")
 
     sys.excepthook = hook
+
+
+def _no_such_run(message: str) -> ConfigError:
+    """Return MONAI's message about a run id that the configuration doesn't have, in the form of our own."""
+    known = ("training", "evaluating", "inferring")
+    name = message.partition("'")[2].partition("'")[0]
+    return ConfigError(
+        where="python -m monai.bundle run",
+        problem=f"the configuration has no run '{name}'. {did_you_mean(name, known)}".rstrip(),
+        expected="training with train.json, evaluating with evaluate.json, inferring with inference.json",
+        remedy="Correct the run, or name the configuration that has it",
+    )
 
 
 if Path(sys.argv[0]).parts[-3:] == ("monai", "bundle", "__main__.py"):
@@ -131,7 +145,6 @@ def default_device() -> torch.device:
 
 def training_session(
     *,
-    bundle_root: str,
     recipe: str,
     data_root: str,
     output_dir: str,
@@ -142,12 +155,7 @@ def training_session(
     resume: bool,
     read_only: bool = False,
 ) -> TrainingSession:
-    """Check the command line's overrides against the configuration, then build the session.
-
-    Raises:
-        ConfigError: an override names nothing.
-    """
-    refuse_unknown_overrides(bundle_root)
+    """Build the session of a recipe."""
     values = dict(overrides)
     if seed is not None:
         values["seed"] = seed

@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from fx_monai.demo.cases import Case, CasePlan, make_case
 from fx_monai.demo.native import WRITERS
@@ -81,21 +82,14 @@ def write_demo_cohort(
         progress: called with (done, total).
 
     Raises:
-        ConfigError: fewer than 50 images.
+        ConfigError: fewer than 50 images or no worker.
         DataError: the folder holds something else.
     """
-    if num_images < MIN_IMAGES:
-        raise ConfigError(
-            where="demo cohort",
-            problem=f"{num_images} images",
-            expected=f"at least {MIN_IMAGES}, so that every dataset has a test split",
-            remedy="Ask for more",
-        )
+    _check_numbers(num_images, workers)
     wanted = {"version": VERSION, "seed": seed, "num_images": num_images}
-    if (out / ABOUT).is_file():
-        about = json.loads((out / ABOUT).read_text(encoding="utf-8"))
-        if {key: about.get(key) for key in wanted} == wanted:
-            return DemoSummary(out, about["images"], about["findings"], 0.0)
+    about = _about(out)
+    if wanted.items() <= about.items():
+        return DemoSummary(out, about["images"], about["findings"], 0.0)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(
             where=str(out),
@@ -104,7 +98,8 @@ def write_demo_cohort(
             remedy="Name another folder, or delete this one",
         )
     started = time.monotonic()
-    temporary = out.with_name(out.name + f".part{os.getpid()}")
+    # "." has a name only when it is resolved
+    temporary = out.resolve().with_name(out.resolve().name + f".part{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     plans = plan_cohort(num_images, seed)
@@ -126,9 +121,40 @@ def write_demo_cohort(
         images = {dataset: len(plan) for dataset, plan in plans.items()}
         about = {**wanted, "images": images, "findings": findings, "note": "generated phantoms, not patients"}
         (temporary / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-        if out.exists():
-            out.rmdir()
-        os.replace(temporary, out)
+        _publish(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return DemoSummary(out, images, findings, time.monotonic() - started)
+
+
+def _check_numbers(num_images: int, workers: int) -> None:
+    if num_images < MIN_IMAGES:
+        raise ConfigError(
+            where="demo cohort",
+            problem=f"{num_images} images",
+            expected=f"at least {MIN_IMAGES}, so that every dataset has a test split",
+            remedy="Ask for more",
+        )
+    if workers < 1:
+        raise ConfigError(
+            where="demo cohort", problem=f"{workers} workers", expected="at least 1", remedy="Ask for 1 or more"
+        )
+
+
+def _about(out: Path) -> dict[str, Any]:
+    """Return what a folder says of its cohort; nothing when it says nothing that can be read."""
+    try:
+        about = json.loads((out / ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return about if isinstance(about, dict) and {"images", "findings"} <= about.keys() else {}
+
+
+def _publish(temporary: Path, out: Path) -> None:
+    """Move a finished cohort to its place; an empty folder that is there already stays the same folder."""
+    if not out.exists():
+        os.replace(temporary, out)
+        return
+    # the file that says the cohort is whole comes last
+    for entry in sorted(temporary.iterdir(), key=lambda entry: entry.name == ABOUT):
+        os.replace(entry, out / entry.name)

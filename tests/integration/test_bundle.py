@@ -125,6 +125,14 @@ def test_user_errors_are_plain_from_another_folder(bundle, tiny, tmp_path):
     assert "Traceback" not in result.stderr
 
 
+def test_unknown_run_is_named(bundle):
+    command = [sys.executable, "-m", "monai.bundle", "run", "trainin", "--config_file", "configs/train.json"]
+    result = subprocess.run(command, cwd=bundle, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "the configuration has no run 'trainin'. Did you mean 'training'?" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_metadata_agrees_with_package_and_changelog():
     from fx_monai import __version__
 

@@ -1,5 +1,6 @@
 import filecmp
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ from fx_monai.demo.anatomy import Patient, Pose, build_anatomy
 from fx_monai.demo.cases import PREVALENCE, CasePlan, make_case
 from fx_monai.demo.cohort import write_demo_cohort
 from fx_monai.demo.findings import CARDIOMEGALY, FINDINGS, bounds
-from fx_monai.errors import DataError
+from fx_monai.errors import ConfigError, DataError
 from fx_monai.ops.masks import decode_coco_rle
 
 
@@ -48,6 +49,25 @@ def test_existing_cohort_is_reused_and_others_are_refused(cohort, tmp_path):
     with pytest.raises(DataError, match="not empty"):
         write_demo_cohort(tmp_path)
     assert not list(out.parent.glob("*.part*"))
+
+
+def test_an_empty_working_folder_is_filled(cohort, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_demo_cohort(Path("."), num_images=60, seed=3)
+    assert files(tmp_path) == files(cohort[0])
+    assert write_demo_cohort(Path("."), num_images=60, seed=3).seconds == 0
+
+
+@pytest.mark.parametrize("text", ["{bad", "[]", '{"version": "1", "seed": 3, "num_images": 60}'])
+def test_a_damaged_description_is_no_cohort(tmp_path, text):
+    (tmp_path / "DEMO.json").write_text(text)
+    with pytest.raises(DataError, match="not empty"):
+        write_demo_cohort(tmp_path, num_images=60, seed=3)
+
+
+def test_no_worker_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="0 workers"):
+        write_demo_cohort(tmp_path / "cohort", workers=0)
 
 
 @pytest.mark.parametrize("dataset", list(PREVALENCE))

@@ -37,6 +37,7 @@ def test_tasks_are_ordered_by_dataset_then_kind(tmp_path):
         ({"primary": "coco/segmentatoin"}, r"Did you mean 'coco/segmentation'"),
         ({"model.image_size": 100}, r"model.image_size: 100. Expected a multiple of 32"),
         ({"data.split": {"train": 0.9, "val": 0.2, "test": 0.2}}, r"must add up to 1"),
+        ({"schedule.cycles": True}, r"schedule.cycles = True: .*true and false are no value of this key"),
         ({"augmentation": {"gamma": 9}}, r"augmentation.gamma: 9"),
     ],
 )
