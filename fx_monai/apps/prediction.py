@@ -23,6 +23,7 @@ from fx_monai.apps.figures import draw_overlay
 from fx_monai.data.letterbox import letterbox
 from fx_monai.data.pixels import IMAGE_SUFFIXES, Pixels, is_dicom, pixel_spacing_mm, read_pixels, to_uint8
 from fx_monai.data.transforms import letterbox_matrix, warp
+from fx_monai.data.vocabulary import vocabulary
 from fx_monai.errors import DataError, FxError
 from fx_monai.models.decode import decode_boxes
 from fx_monai.models.foundation_x import FoundationX
@@ -312,7 +313,7 @@ def write_prediction(
 def to_json(
     prediction: Prediction, network: FoundationX, *, source: str, mask_files: Mapping[tuple[str, str], str]
 ) -> dict[str, Any]:
-    """Return the result as plain values."""
+    """Return the result as plain values; beside each label the finding it means, null for in-house labels."""
     card = network.card
     return {
         "note": "; ".join(filter(None, (RESEARCH_ONLY, card.note))),
@@ -321,16 +322,15 @@ def to_json(
         "height": prediction.height,
         "model": {"fx_monai": __version__, **vars(card)},
         "findings": [
-            {**vars(f), "probability": round(f.probability, 4), "calibrated": False} for f in prediction.findings
+            {**_names(f), "probability": round(f.probability, 4), "calibrated": False} for f in prediction.findings
         ],
         "boxes": [
-            {key: round(value, 4) if isinstance(value, float) else value for key, value in vars(box).items()}
+            {**_names(box), **{k: round(v, 4) if isinstance(v, float) else v for k, v in vars(box).items()}}
             for box in prediction.boxes
         ],
         "masks": [
             {
-                "dataset": mask.dataset,
-                "label": mask.label,
+                **_names(mask),
                 "area_px": mask.area_px,
                 "area_mm2": None if mask.area_mm2 is None else round(mask.area_mm2, 1),
                 "file": mask_files.get((mask.dataset, mask.label)),
@@ -338,6 +338,11 @@ def to_json(
             for mask in prediction.masks
         ],
     }
+
+
+def _names(item: Finding | FoundBox | FoundMask) -> dict[str, str | None]:
+    finding = vocabulary().finding_of(item.dataset, item.label)
+    return {"dataset": item.dataset, "label": item.label, "finding": finding or None}
 
 
 def _draw(
