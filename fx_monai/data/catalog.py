@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from fx_monai.data.readers import (
     chestx_det,
+    chexpert,
     coco,
     label_csv,
+    mimic_cxr,
     montgomery,
     nih_chestxray14,
     rsna_pneumonia,
@@ -16,6 +18,8 @@ from fx_monai.data.spec import DatasetSpec
 from fx_monai.errors import ConfigError, did_you_mean
 
 _READERS: tuple[Reader, ...] = (
+    chexpert,
+    mimic_cxr,
     nih_chestxray14,
     rsna_pneumonia,
     chestx_det,
