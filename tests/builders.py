@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,6 +52,33 @@ def tiny_manifest(root: Path, *, name: str = "tiny", count: int = 12, seed: int 
         )
     classes = Classes(labels=("square", "unknown"), boxes=("square",), masks=("square",))
     return Manifest.from_records(records, dataset=name, classes=classes, root=root)
+
+
+def picture(path: Path, size: tuple[int, int] = (32, 32), *, mode: str = "L") -> Path:
+    """Write a grey picture of (width, height)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", size, 50).convert(mode).save(path)
+    return path
+
+
+def metaimage(path: Path, pixels: np.ndarray, *, compressed: bool = False, **fields: object) -> Path:
+    """Write a MetaImage with the pixels inside; ``fields`` replace header lines."""
+    kinds = {"u1": "MET_UCHAR", "u2": "MET_USHORT", "i2": "MET_SHORT", "f4": "MET_FLOAT"}
+    header = {
+        "ObjectType": "Image",
+        "NDims": 2,
+        "BinaryData": True,
+        "BinaryDataByteOrderMSB": False,
+        "CompressedData": compressed,
+        "DimSize": f"{pixels.shape[1]} {pixels.shape[0]}",
+        "ElementType": kinds[pixels.dtype.str[1:]],
+        **fields,
+        "ElementDataFile": "LOCAL",
+    }
+    data = zlib.compress(pixels.tobytes()) if compressed else pixels.tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes("".join(f"{key} = {value}\n" for key, value in header.items()).encode() + data)
+    return path
 
 
 def coco_folder(root: Path, *, count: int = 10, seed: int = 0) -> Path:

@@ -21,13 +21,21 @@ from fx_monai import __version__
 from fx_monai.apps.devices import choose_device
 from fx_monai.apps.figures import draw_overlay
 from fx_monai.data.letterbox import letterbox
-from fx_monai.data.pixels import IMAGE_SUFFIXES, Pixels, is_dicom, pixel_spacing_mm, read_pixels, to_uint8
+from fx_monai.data.pixels import (
+    IMAGE_SUFFIXES,
+    Pixels,
+    is_dicom,
+    is_image_name,
+    pixel_spacing_mm,
+    read_pixels,
+    to_uint8,
+)
+from fx_monai.data.transforms import letterbox_matrix, warp
 from fx_monai.data.vocabulary import vocabulary
 from fx_monai.errors import DataError, FxError
 from fx_monai.models.decode import decode_boxes
 from fx_monai.models.foundation_x import FoundationX
 from fx_monai.models.weights import load_network
-from fx_monai.ops.affine import letterbox_matrix, warp
 from fx_monai.types import Kind, Task
 
 RESEARCH_ONLY = "research use only"
@@ -366,4 +374,4 @@ def _draw(
 
 def _looks_like_image(path: Path) -> bool:
     # DICOM files are often named by a UID, whose last number looks like a suffix
-    return path.suffix.lower() in IMAGE_SUFFIXES or is_dicom(path)
+    return is_image_name(path) or is_dicom(path)

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from fx_monai.data.readers import (
     chestx_det,
-    chexpert,
     coco,
     label_csv,
-    mimic_cxr,
     montgomery,
     nih_chestxray14,
+    node21,
     rsna_pneumonia,
+    shenzhen,
     siim_acr,
+    tbx11k,
 )
 from fx_monai.data.readers.result import Reader
 from fx_monai.data.spec import DatasetSpec
 from fx_monai.errors import ConfigError, did_you_mean
 
 _READERS: tuple[Reader, ...] = (
-    chexpert,
-    mimic_cxr,
     nih_chestxray14,
     rsna_pneumonia,
     chestx_det,
     siim_acr,
+    shenzhen,
+    tbx11k,
+    node21,
     montgomery,
     coco,
     label_csv,

@@ -6,16 +6,18 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pydicom
+from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
-from PIL import Image
-from pydicom.config import disable_value_validation
+from PIL import Image, ImageOps
 from pydicom.errors import InvalidDicomError
-from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
+from fx_monai.data.formats import dicom, jsrt_raw, metaimage, nifti
+from fx_monai.data.formats.error import FormatError
 from fx_monai.errors import DataError
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -24,10 +26,18 @@ MAX_PIXELS = 200_000_000
 # OpenCV resamples images of up to 2**15 pixels a side
 MAX_SIDE = 32_000
 DICOM_SUFFIXES = (".dcm", ".dicom")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", *DICOM_SUFFIXES)
+_BY_SUFFIX = {
+    ".mha": metaimage,
+    ".mhd": metaimage,
+    ".nii": nifti,
+    ".nii.gz": nifti,
+    ".img": jsrt_raw,
+    **dict.fromkeys(DICOM_SUFFIXES, dicom),
+}
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", *_BY_SUFFIX)
 
-_EXPECTED = "a whole PNG, JPEG or DICOM image of one frame"
-# what Pillow, pydicom and its decoders raise on files that are cut, empty or of another kind
+_EXPECTED = "a whole PNG, JPEG, GIF, DICOM, MetaImage or NIfTI image of one frame"
+# what Pillow, pydicom, nibabel and their decoders raise on files that are cut, empty or of another kind
 _BROKEN = (
     OSError,
     ValueError,
@@ -38,6 +48,7 @@ _BROKEN = (
     EOFError,
     RuntimeError,
     InvalidDicomError,
+    ImageFileError,
     Image.DecompressionBombError,
     struct.error,
     zlib.error,
@@ -47,10 +58,10 @@ _BROKEN = (
 def read_pixels(path: Path) -> Pixels:
     """Read an image as grey values with bone bright.
 
-    8-bit PNG and JPEG keep their values (colour becomes grey); 16-bit files are multiplied so that their largest value
-    becomes 65535 (files often hold 10 to 14 bits in 16). DICOM goes through modality LUT and VOI LUT (or window) and is
-    stretched from its smallest and largest value to the whole 16-bit range. It is inverted once where its Presentation
-    LUT Shape is INVERSE, or, without that attribute, its photometric interpretation MONOCHROME1 (DICOM PS3.3 C.11.6).
+    8-bit files keep their values (colour becomes grey, transparency is ignored, JPEG is turned as its EXIF orientation
+    says); 16-bit files are multiplied so that their largest value becomes 65535 (files often hold 10 to 14 bits in
+    16); signed and floating-point values are stretched to the whole 16-bit range. DICOM goes through look-up tables and
+    window, see :func:`fx_monai.data.formats.dicom.read`.
 
     Returns:
         (H, W), uint8 or uint16.
@@ -59,18 +70,27 @@ def read_pixels(path: Path) -> Pixels:
         DataError: missing, truncated, not an image, several frames, or more than 200 megapixels.
     """
     try:
-        return _read_dicom(path) if is_dicom(path) else _read_picture(path)
+        module = _format(path)
+        if module is None:
+            return _read_picture(path)
+        _check_size(path, *module.size(path))
+        return _to_unsigned(module.read(path))
     except DataError:
         raise
     except _BROKEN as error:
         raise _unreadable(path, error) from error
 
 
+def is_image_name(path: Path) -> bool:
+    """Return whether a file is an image by its suffix; DICOM files without one are found by :func:`is_dicom`."""
+    return path.name.lower().endswith(IMAGE_SUFFIXES)
+
+
 def is_dicom(path: Path) -> bool:
     """Return whether a file is DICOM, by its suffix or its magic word; a missing file is not."""
     if path.suffix.lower() in DICOM_SUFFIXES:
         return True
-    if path.suffix.lower() in IMAGE_SUFFIXES or not path.is_file():
+    if is_image_name(path) or not path.is_file():
         return False
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
@@ -83,11 +103,12 @@ def image_size(path: Path) -> tuple[int, int]:
         DataError: missing or not an image.
     """
     try:
-        if is_dicom(path):
-            header = read_header(path)
-            return int(header.Columns), int(header.Rows)
+        module = _format(path)
+        if module is not None:
+            width, height = module.size(path)
+            return int(width), int(height)
         with Image.open(path) as image:
-            return image.size
+            return image.size[::-1] if _is_turned(image) else image.size
     except DataError:
         raise
     except _BROKEN as error:
@@ -109,26 +130,14 @@ def read_header(path: Path) -> pydicom.Dataset:
         DataError: missing or not DICOM.
     """
     try:
-        # public sets write ages and other values against the standard; readers check what they use
-        with disable_value_validation():
-            return pydicom.dcmread(path, stop_before_pixels=True)
+        return dicom.header(path)
     except _BROKEN as error:
         raise _unreadable(path, error) from error
 
 
-def header_spacing_mm(header: pydicom.Dataset) -> tuple[float, float] | None:
-    """Return mm per pixel (x, y) of a DICOM header; None when absent or absurd (outside 0.01 to 5 mm)."""
-    try:
-        values = header.get("PixelSpacing") or header.get("ImagerPixelSpacing")
-        y, x = (float(value) for value in values)
-    except (TypeError, ValueError):
-        return None
-    return (x, y) if 0.01 <= x <= 5 and 0.01 <= y <= 5 else None
-
-
 def pixel_spacing_mm(path: Path) -> tuple[float, float] | None:
     """Return mm per pixel (x, y) when the file is DICOM and tells it."""
-    return header_spacing_mm(read_header(path)) if is_dicom(path) else None
+    return dicom.spacing_mm(read_header(path)) if is_dicom(path) else None
 
 
 def to_uint8(pixels: Pixels) -> NDArray[np.uint8]:
@@ -138,46 +147,44 @@ def to_uint8(pixels: Pixels) -> NDArray[np.uint8]:
     return (pixels >> 8).astype(np.uint8)
 
 
+def _format(path: Path) -> ModuleType | None:
+    """Return the module that reads a file, None for what Pillow reads."""
+    if is_dicom(path):
+        return dicom
+    name = path.name.lower()
+    return next((module for suffix, module in _BY_SUFFIX.items() if name.endswith(suffix)), None)
+
+
 def _read_picture(path: Path) -> Pixels:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with Image.open(path) as image:
             _check_size(path, *image.size)
-            if image.mode.startswith("I;16") or image.mode == "I":
-                values = np.asarray(image)
-                if values.min() < 0 or values.max() > 65535:
-                    raise ValueError("values beyond 16 bit")
-                return _full_range(values.astype(np.uint16))
-            return np.asarray(image.convert("L"))
+            if getattr(image, "n_frames", 1) != 1:
+                raise FormatError(f"the file has {image.n_frames} frames")  # type: ignore[attr-defined]
+            if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+                return _to_unsigned(np.asarray(image))
+            return np.asarray(ImageOps.exif_transpose(image).convert("L"))
 
 
-def _read_dicom(path: Path) -> NDArray[np.uint16]:
-    dataset = pydicom.dcmread(path)
-    _check_size(path, int(dataset.Columns), int(dataset.Rows))
-    pixels: NDArray[Any] = dataset.pixel_array
-    if pixels.ndim != 2:
-        raise ValueError(f"shape {pixels.shape}")
-    values = apply_voi_lut(apply_modality_lut(pixels, dataset), dataset).astype(np.float32)
-    low, high = float(values.min()), float(values.max())
+def _is_turned(image: Image.Image) -> bool:
+    """Return whether the EXIF orientation swaps width and height."""
+    return image.getexif().get(0x0112, 1) >= 5
+
+
+def _to_unsigned(values: NDArray[Any]) -> Pixels:
+    """Return 8-bit values as they are and others in the whole 16-bit range, 0 staying 0 where nothing is below."""
+    if values.dtype == np.uint8:
+        return values.astype(np.uint8, copy=False)
+    numbers = values.astype(np.float32)
+    if not np.isfinite(numbers).all():
+        raise FormatError("values that are not finite")
+    low, high = min(0.0, float(numbers.min())), float(numbers.max())
+    if values.dtype == np.uint16 and high in (0, 65535):
+        return values.astype(np.uint16, copy=False)
     if high <= low:
         return np.zeros(values.shape, dtype=np.uint16)
-    values = (values - low) / (high - low)
-    if _is_inverse(dataset):
-        values = 1 - values
-    return (values * 65535 + 0.5).astype(np.uint16)
-
-
-def _is_inverse(dataset: pydicom.Dataset) -> bool:
-    shape = dataset.get("PresentationLUTShape")
-    return shape == "INVERSE" if shape else dataset.PhotometricInterpretation == "MONOCHROME1"
-
-
-def _full_range(values: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """Multiply so that the largest value becomes 65535; 0 stays 0 and nothing else becomes 0 (masks)."""
-    highest = int(values.max())
-    if highest in (0, 65535):
-        return values
-    return (values.astype(np.float32) * (65535 / highest) + 0.5).astype(np.uint16)
+    return ((numbers - low) * (65535 / (high - low)) + 0.5).astype(np.uint16)
 
 
 def _check_size(path: Path, width: int, height: int) -> None:
@@ -198,6 +205,8 @@ def _unreadable(path: Path, error: Exception) -> DataError:
         reason = "the image has far more pixels than a radiograph"
     elif path.is_file() and path.stat().st_size == 0:
         reason = "the file is empty"
+    elif isinstance(error, FormatError):
+        reason = str(error)
     return DataError(
         where=path.name, problem=reason, expected=_EXPECTED, remedy="Replace the file, or leave the image out"
     )

@@ -5,23 +5,17 @@ import math
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from fx_monai.data.index import index_dataset
 from fx_monai.data.readers.tables import age_years, spacing, view
 from fx_monai.errors import ConfigError, DataError
 from fx_monai.ops.masks import decode_coco_rle
-from tests.builders import coco_folder, csv_folder
+from tests.builders import coco_folder, csv_folder, picture
 
 NIH_HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]\n"
 )
-
-
-def picture(path, size=(32, 32)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", size, 50).save(path)
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from typing import Any
 import pydicom
 from pydicom.config import disable_value_validation
 
-from fx_monai.data.pixels import header_spacing_mm, read_header
+from fx_monai.data.formats.dicom import spacing_mm
+from fx_monai.data.pixels import read_header
 from fx_monai.data.readers.tables import age_years, sex, spacing, view
 
 
@@ -26,7 +27,7 @@ def patient_tags(path: Path, *, frame_width: int) -> dict[str, Any]:
 
 def _tags(header: pydicom.Dataset, frame_width: int) -> dict[str, Any]:
     shown = str(header.get("ViewPosition", "")) or str(header.get("SeriesDescription", "")).removeprefix("view: ")
-    found = header_spacing_mm(header)
+    found = spacing_mm(header)
     scale = int(header.Columns) / frame_width
     return {
         "view": view(shown),

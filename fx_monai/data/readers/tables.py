@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fx_monai.errors import ConfigError, DataError, did_you_mean
+from fx_monai.errors import DataError, did_you_mean
 
 MAX_AGE = 120
-_LABEL_VALUES = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "-1": -1.0, "-1.0": -1.0, "": math.nan}
-_LATERAL_VIEWS = ("L", "LL", "RL", "LAT", "LATERAL")
-_OTHER_VIEWS = (
-    "LPO", "RPO", "LAO", "RAO", "OBL", "LLD", "RLD", "DECUB", "AXIAL", "LORDOTIC", "COSTAL", "SWIMMERS", "L5",
-    "EXCLUDE",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,21 +44,20 @@ def read_table(path: Path, *, columns: Sequence[str] = (), names: Sequence[str] 
             reader = csv.reader(file, strict=True)
             lines = [(reader.line_num, [cell.strip() for cell in fields]) for fields in reader if any(fields)]
     except (csv.Error, UnicodeDecodeError) as error:
-        raise no_table(path.name, f"not a readable table ({error})") from error
+        raise _no_table(path.name, f"not a readable table ({error})") from error
     if not lines:
-        raise no_table(path.name, "the file is empty")
+        raise _no_table(path.name, "the file is empty")
     header = list(names) or lines[0][1]
     while header and not header[-1]:
         header.pop()
-    check_header(path, header, columns)
+    _check_header(path, header, columns)
     for line, fields in lines[1:]:
         if len(fields) < len(header) or any(fields[len(header) :]):
-            raise no_table(f"{path.name}, line {line}", f"{len(fields)} fields", f"{len(header)} fields")
+            raise _no_table(f"{path.name}, line {line}", f"{len(fields)} fields", f"{len(header)} fields")
     return Table(tuple(header), tuple((line, dict(zip(header, fields, strict=False))) for line, fields in lines[1:]))
 
 
-def check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
-    """Refuse a header without the columns that must be there, or with a name that stands twice."""
+def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
     for column in columns:
         if column not in header:
             raise DataError(
@@ -75,11 +68,10 @@ def check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> N
             )
     twice = [column for column in header if column and header.count(column) > 1]
     if twice:
-        raise no_table(path.name, f"the column '{twice[0]}' stands twice", "column names that differ")
+        raise _no_table(path.name, f"the column '{twice[0]}' stands twice", "column names that differ")
 
 
-def no_table(where: str, problem: str, expected: str = "comma-separated text in UTF-8 with a header") -> DataError:
-    """Return the error of a file or row that can't be read as a table."""
+def _no_table(where: str, problem: str, expected: str = "comma-separated text in UTF-8 with a header") -> DataError:
     return DataError(where=where, problem=problem, expected=expected, remedy="Download the file again or correct it")
 
 
@@ -99,51 +91,6 @@ def number(text: str, *, path: Path, row: int, column: str) -> float:
             problem=f"'{text}' is not a number",
             expected="a finite number",
             remedy="Correct the cell",
-        )
-    return value
-
-
-def label_value(text: str, where: str = "label", remedy: str = "Correct the cell") -> float:
-    """Return a label: 1 present, 0 absent, -1 uncertain, NaN for a blank cell (not annotated, not mentioned).
-
-    Raises:
-        DataError: anything else.
-    """
-    if text not in _LABEL_VALUES:
-        raise DataError(
-            where=where,
-            problem=f"'{text}'",
-            expected="1 (present), 0 (absent), -1 (uncertain) or blank (not annotated)",
-            remedy=remedy,
-        )
-    return _LABEL_VALUES[text]
-
-
-def size(text: str) -> int:
-    """Return a number of pixels, also from ``1024.0``.
-
-    Raises:
-        DataError: not a whole number above 0.
-    """
-    digits = text.removesuffix(".0")
-    if not digits.isdecimal() or int(digits) < 1:
-        raise DataError(where="size", problem=f"'{text}'", expected="a number of pixels", remedy="Correct the cell")
-    return int(digits)
-
-
-def choice(options: Mapping[str, str], key: str, choices: Sequence[str]) -> str:
-    """Return the value of an option that is one of several words; the first is the default.
-
-    Raises:
-        ConfigError: another word.
-    """
-    value = options.get(key, choices[0]).lower()
-    if value not in choices:
-        raise ConfigError(
-            where=f"option {key}",
-            problem=f"'{value}'. {did_you_mean(value, choices)}".rstrip(),
-            expected=f"one of {', '.join(choices)}",
-            remedy="Correct the option",
         )
     return value
 
@@ -170,19 +117,13 @@ def sex(text: str) -> str:
 
 
 def view(text: str) -> str:
-    """Return ``PA``, ``AP``, ``LATERAL``, ``OTHER`` or "" (not told) from the spellings datasets use.
-
-    ``OTHER`` are oblique, decubitus and lordotic views, and what shows no whole chest (ribs, spine, swimmers).
-    """
-    words = text.strip().upper().replace("_", " ").split()
-    if any(word.startswith(_OTHER_VIEWS) for word in words):
-        return "OTHER"
-    if any(word in _LATERAL_VIEWS for word in words):
-        return "LATERAL"
-    first = words[0] if words else ""
-    if first.startswith(("AP", "ANTEROPOSTERIOR")):
+    """Return ``PA``, ``AP``, ``LATERAL`` or "" from the spellings datasets use."""
+    word = text.strip().upper().replace("_", " ")
+    if word.startswith(("AP", "ANTEROPOSTERIOR")):
         return "AP"
-    return "PA" if first.startswith(("PA", "POSTEROANTERIOR")) else ""
+    if word.startswith(("PA", "POSTEROANTERIOR")):
+        return "PA"
+    return "LATERAL" if word in ("L", "LL", "RL", "LAT", "LATERAL") else ""
 
 
 def spacing(value: float) -> float:
