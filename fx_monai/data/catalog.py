@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from fx_monai.data.readers import (
+    candid_ptx,
     chestx_det,
+    chestx_det10,
     coco,
+    jsrt,
     label_csv,
     montgomery,
     nih_chestxray14,
@@ -26,7 +29,10 @@ _READERS: tuple[Reader, ...] = (
     shenzhen,
     tbx11k,
     node21,
+    candid_ptx,
+    chestx_det10,
     montgomery,
+    jsrt,
     coco,
     label_csv,
 )

@@ -144,7 +144,9 @@ def _from_uncompressed(counts: list[int], height: int, width: int, where: str) -
     rest = height * width - sum(counts)
     if rest < 0:
         raise _bad_rle(where, f"runs end {-rest} pixels beyond the frame", f"runs inside {width} x {height} pixels")
-    rle = coco_mask.frPyObjects(cast(Any, {"size": [height, width], "counts": [*counts, rest]}), height, width)
+    rle = coco_mask.frPyObjects(
+        cast(Any, {"size": [height, width], "counts": [*counts, *([rest] if rest else [])]}), height, width
+    )
     return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
 
 

@@ -34,6 +34,7 @@ def test_class_lists_are_those_of_the_papers():
 
 def test_lungs_with_sides_swap_when_mirrored():
     assert find_dataset("montgomery").laterality == (("left lung", "right lung"),)
+    assert find_dataset("jsrt").laterality == (("left lung", "right lung"), ("left clavicle", "right clavicle"))
     assert find_dataset("generalblockchain_lungs").laterality == (("Left Lung", "Right Lung"),)
 
 

@@ -34,18 +34,28 @@ SPECS = (
 OPTIONS: tuple[str, ...] = ()
 
 FRAME = 1024
-_EVERYTHING = list(range(len(CLASSES)))
-_KEYS = ("file_name", "syms", "boxes", "polygons")
 
 
 def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
     """Read the tree. Radiologists looked for all 13 classes; an empty entry is an image without any of them."""
+    return read_lists(root, name=name, prefix="ChestX_Det_", classes=CLASSES, with_masks=True)
+
+
+def read_lists(root: Path, *, name: str, prefix: str, classes: Sequence[str], with_masks: bool) -> ReadResult:
+    """Read ``<prefix>train.json`` and ``<prefix>test.json``; ChestX-Det10 is the same images with fewer classes.
+
+    A box that stands twice in an image counts once.
+    """
     result = ReadResult([])
+    repeated = 0
     for split in ("train", "test"):
-        path = find_file(root, (f"ChestX_Det_{split}.json",), what=f"ChestX_Det_{split}.json")
-        files = files_by_name(root, (split, f"{split}_data"), (".png",))
+        file_name = f"{prefix}{split}.json"
+        path = find_file(root, (file_name, f"*/{file_name}"), what=file_name)
+        files = files_by_name(root, (split, f"{split}_data", f"*/{split}", f"*/{split}_data"), (".png",))
         for position, entry in enumerate(_entries(path)):
-            annotations = parse_entry(entry, f"{path.name}, entry {position}")
+            where = f"{path.name}, entry {position}"
+            annotations = parse_entry(entry, where, classes=classes, with_masks=with_masks)
+            repeated += len(entry["boxes"]) - len(annotations["boxes"])
             file = entry["file_name"]
             image_id = f"{split}/{file}"
             if file not in files:
@@ -54,45 +64,59 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
                 Record(
                     dataset=name,
                     image_id=image_id,
-                    image_path=str(files[file].relative_to(root)) if file in files else image_id,
+                    image_path=files[file].relative_to(root).as_posix() if file in files else image_id,
                     width=FRAME,
                     height=FRAME,
                     patient_id=f"chestx_det:{image_id}",
+                    source_image=f"chestx_det/{image_id}",
                     split=split,
                     **annotations,
                 )
             )
+    if repeated:
+        result.notes.append(f"{name}: {repeated} boxes stand twice in their image; counted once")
     return result
 
 
-def parse_entry(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
+def parse_entry(
+    entry: Mapping[str, Any], where: str, *, classes: Sequence[str] = CLASSES, with_masks: bool = True
+) -> dict[str, Any]:
     """Return labels, boxes and masks of one entry.
+
+    Args:
+        entry: as in the file.
+        where: file and position, for messages.
+        classes: names, in the order of their indices.
+        with_masks: whether a list of polygons belongs to an entry.
 
     Raises:
         DataError: a key is missing, the lists differ in length, an unknown class, or a box or polygon that is none.
     """
-    missing = [key for key in _KEYS if not isinstance(entry, dict) or key not in entry]
+    keys = ("file_name", "syms", "boxes", *(("polygons",) if with_masks else ()))
+    missing = [key for key in keys if not isinstance(entry, dict) or key not in entry]
     if missing:
-        raise _bad(where, f"there is no '{missing[0]}'", f"an entry with {', '.join(_KEYS)}")
+        raise _bad(where, f"there is no '{missing[0]}'", f"an entry with {', '.join(keys)}")
     where = f"{where}, {entry['file_name']}"
-    classes = [_class(label, where) for label in entry["syms"]]
-    corners, polygons = entry["boxes"], entry["polygons"]
-    if not len(classes) == len(corners) == len(polygons):
-        raise _bad(
-            where, f"{len(classes)} syms, {len(corners)} boxes, {len(polygons)} polygons", "lists of the same length"
-        )
+    found = [_class(label, classes, where) for label in entry["syms"]]
+    corners, polygons = entry["boxes"], entry["polygons"] if with_masks else [()] * len(entry["boxes"])
+    if not len(found) == len(corners) == len(polygons):
+        counts = f"{len(found)} syms, {len(corners)} boxes"
+        counts += f", {len(polygons)} polygons" if with_masks else ""
+        raise _bad(where, counts, "lists of the same length")
     bad = [box for box in corners if len(box) != 4]
     if bad:
         raise _bad(where, f"a box of {len(bad[0])} numbers", "x1, y1, x2, y2")
+    everything = list(range(len(classes)))
+    boxes = (
+        frame_box([float(value) for value in box], i, (FRAME, FRAME), where=where)
+        for i, box in zip(found, corners, strict=True)
+    )
     return {
-        "labels": [float(i in classes) for i in _EVERYTHING],
-        "boxes": [
-            frame_box([float(value) for value in box], i, (FRAME, FRAME), where=where)
-            for i, box in zip(classes, corners, strict=True)
-        ],
-        "boxes_annotated": _EVERYTHING,
-        "masks": [_mask(i, points, where) for i, points in zip(classes, polygons, strict=True)],
-        "masks_annotated": _EVERYTHING,
+        "labels": [float(i in found) for i in everything],
+        "boxes": list(dict.fromkeys(boxes)),
+        "boxes_annotated": everything,
+        "masks": [_mask(i, points, where) for i, points in zip(found, polygons, strict=True) if with_masks],
+        "masks_annotated": everything if with_masks else [],
     }
 
 
@@ -103,10 +127,10 @@ def _entries(path: Path) -> list[Any]:
     return content
 
 
-def _class(label: str, where: str) -> int:
-    if label not in CLASSES:
-        raise _bad(where, f"unknown class '{label}'", ", ".join(CLASSES))
-    return CLASSES.index(label)
+def _class(label: str, classes: Sequence[str], where: str) -> int:
+    if label not in classes:
+        raise _bad(where, f"unknown class '{label}'", ", ".join(classes))
+    return classes.index(label)
 
 
 def _mask(class_index: int, points: Sequence[Any], where: str) -> Mask:
