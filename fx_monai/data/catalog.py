@@ -7,6 +7,8 @@ from fx_monai.data.readers import (
     chestx_det,
     chestx_det10,
     coco,
+    covid_chestxray,
+    hannover_covid,
     jsrt,
     label_csv,
     montgomery,
@@ -33,6 +35,8 @@ _READERS: tuple[Reader, ...] = (
     chestx_det10,
     montgomery,
     jsrt,
+    hannover_covid,
+    covid_chestxray,
     coco,
     label_csv,
 )

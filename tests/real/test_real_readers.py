@@ -174,3 +174,13 @@ def test_annotations_without_images_are_refused_with_their_number_or_kept():
         with pytest.raises(DataError, match="no image was found"):
             index_dataset(name, NATIVE / folder, allow_missing_images=True)
         assert len(index_dataset(name, NATIVE / folder, annotations_only=True)) == number
+
+
+def test_native_hannover_table():
+    manifest = index_dataset("hannover_covid", NATIVE / "hannover_covid", annotations_only=True)
+    care = manifest.labels()[:, 1]
+    # 31 rows without a day of admission; counted with csv and float alone
+    assert [int((care == 1).sum()), int((care == 0).sum()), int(np.isnan(care).sum())] == [136, 33, 31]
+    shown = index_dataset("hannover_covid", CXR / "hannover_labels")
+    assert len(shown) == 36
+    assert min(shown.column("width")) > 100

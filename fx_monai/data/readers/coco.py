@@ -27,7 +27,11 @@ SPECS = (
         url="https://github.com/GeneralBlockchain/covid-19-chest-xray-lung-bounding-boxes-dataset",
         citation="GeneralBlockchain, 2020",
         laterality=(("Left Lung", "Right Lung"),),
-        options=(("annotations", "lung_boxes_generalblockchain_coco.json|annotations.json"), ("namespace", "covidcxr")),
+        options=(
+            ("annotations", "lung_boxes_generalblockchain_coco.json|annotations.json"),
+            ("namespace", "covidcxr"),
+            ("source", "covid_chestxray"),
+        ),
     ),
     DatasetSpec(
         name="v7_lungs",
@@ -39,6 +43,7 @@ SPECS = (
         options=(
             ("annotations", "v7_lung_polygons_coco.json|output_coco.json"),
             ("namespace", "covidcxr"),
+            ("source", "covid_chestxray"),
             ("ignore_classes", "Ignore"),
         ),
     ),
@@ -52,7 +57,7 @@ SPECS = (
     ),
 )
 
-OPTIONS = ("annotations", "images", "ignore_classes", "namespace")
+OPTIONS = ("annotations", "images", "ignore_classes", "namespace", "source")
 
 _SECTIONS = {
     "images": ("id", "file_name", "width", "height"),
@@ -70,7 +75,8 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
 
     Options: ``annotations`` (path of the JSON, alternatives separated by ``|``; default: the only JSON in the root),
     ``images`` (folder; default ``images`` if there is one, else the root with all sub-folders), ``ignore_classes``
-    (separated by ``|`` or ``,``), ``namespace`` (of patient ids; default: the dataset's name).
+    (separated by ``|`` or ``,``), ``namespace`` (of patient ids; default: the dataset's name),
+    ``source`` (dataset whose images these are, under the same file names).
     """
     path = _annotation_file(root, options.get("annotations", ""))
     content = _content(path)
@@ -106,6 +112,7 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
                 width=frame[0],
                 height=frame[1],
                 patient_id=f"{options.get('namespace', name)}:{patient}",
+                source_image=f"{options['source']}/{file.stem}" if "source" in options else "",
                 view=view(known.get("view", "")),
                 sex=sex(known.get("sex", "")),
                 age_years=age_years(known.get("age", "")),
