@@ -43,6 +43,7 @@ setup(
         "monai>=1.6,<2",
         "pytorch-ignite>=0.5,<0.6",
         "timm>=1.0.20",
+        "safetensors>=0.4",
         "numpy>=1.26,<3",
         "scipy>=1.11",
         "pandas>=2.2",

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from fx_monai.errors import CheckpointError
 
 # what PyTorch's reader raises on files that are cut, damaged or something else
 _BROKEN = (
+    SafetensorError,
     pickle.UnpicklingError,
     zipfile.BadZipFile,
     RuntimeError,
@@ -39,8 +43,12 @@ def save_atomically(state: object, path: Path) -> None:
     os.replace(temporary, path)
 
 
-def load_weights_only(path: Path) -> Any:
-    """Read a file of tensors and plain values; code inside a pickle is refused.
+def load_weights_only(path: Path, *, allowed: Sequence[Any] = ()) -> Any:
+    """Read a file of tensors and plain values (``.safetensors``, or PyTorch's own format); code is refused.
+
+    Args:
+        path: the file.
+        allowed: further types that may stand in it, see :func:`torch.serialization.safe_globals`.
 
     Raises:
         CheckpointError: missing, truncated, or holding anything but tensors and plain values.
@@ -53,19 +61,24 @@ def load_weights_only(path: Path) -> Any:
             remedy="Train with `fx-monai train demo`, or give the path of existing weights",
         )
     try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
         if zipfile.is_zipfile(path):
             # PyTorch reads tensors without looking at their checksums
             with zipfile.ZipFile(path) as archive:
                 damaged = archive.testzip()
             if damaged:
                 raise zipfile.BadZipFile(damaged)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(list(allowed)):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except _BROKEN as error:
+        found = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
+        problem = f"it holds '{found[1]}', which could run code" if found else type(error).__name__
         raise CheckpointError(
             where=str(path),
-            problem=f"the file can't be read as weights ({type(error).__name__})",
-            expected="a whole file of tensors and plain values, written by fx_monai",
-            remedy="Take the previous checkpoint, or convert foreign weights first",
+            problem=f"the file can't be read as weights ({problem})",
+            expected="a whole file of tensors and plain values",
+            remedy="Take the previous checkpoint; have its authors save foreign weights as a state_dict",
         ) from error
 
 

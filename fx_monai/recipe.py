@@ -150,7 +150,7 @@ class OptimiserSection(Section):
 
     Attributes:
         backbone: learning rate of the backbone.
-        trunk: learning rate of the localization encoder and the segmentation decoder.
+        trunk: learning rate of the other shared parts: projector, localization encoder, segmentation decoder.
         heads: learning rate of everything that belongs to one task alone.
         weight_decay: decoupled weight decay.
         warmup_steps: steps of the linear warm-up.

@@ -33,7 +33,7 @@ class LockRelease:
     def __call__(self, engine: Engine) -> None:
         """Apply the phase of the trainer's current batch."""
         phase = engine.state.batch.position.phase
-        self.apply(groups_of(phase.task, phase.mode))
+        self.apply(groups_of(phase.task, phase.mode, self.groups))
 
     def apply(self, trainable: Collection[str]) -> None:
         """Make the named groups trainable (train mode, gradients on); lock all others (evaluation mode, off)."""

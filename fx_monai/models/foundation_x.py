@@ -6,7 +6,7 @@ Source: Foundation X (Islam et al., WACV 2025), method figure, written from the 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from fx_monai.errors import CheckpointError, ConfigError
+from fx_monai.models.backbone import padded
 from fx_monai.models.card import ModelCard, pack, unpack
 from fx_monai.models.config import ModelConfig
 from fx_monai.models.localization import LocalizationDecoder, LocalizationHead, check_queries, num_tokens
 from fx_monai.models.segmentation import SegmentationHead
 from fx_monai.models.trunk import Trunk as Trunk
 from fx_monai.models.trunk import TrunkOutput
+from fx_monai.models.upernet import UPerNetHead
 from fx_monai.ops.boxes import cxcywh_norm_to_xyxy
 from fx_monai.types import Kind, Mode, Task, TaskSpec
 
@@ -70,9 +72,12 @@ class FoundationX(nn.Module):
     def _build_heads(self, spec: TaskSpec) -> dict[str, nn.Module]:
         num_classes = len(spec.classes)
         if spec.task.kind is Kind.CLASSIFICATION:
-            return {"cls_head": nn.Linear(self.trunk.backbone.channels[-1], num_classes)}
+            return {"cls_head": nn.Linear(self.trunk.width, num_classes)}
         if spec.task.kind is Kind.SEGMENTATION:
-            return {"seg_head": SegmentationHead(self.config.segmentation.width, num_classes)}
+            sizes = self.config.segmentation
+            return {
+                "seg_head": (UPerNetHead if sizes.decoder == "upernet" else SegmentationHead)(sizes.width, num_classes)
+            }
         config = self.config.localization
         return {"loc_decoder": LocalizationDecoder(config), "loc_head": LocalizationHead(config, num_classes)}
 
@@ -80,10 +85,10 @@ class FoundationX(nn.Module):
         """Return the primary task's logits.
 
         Args:
-            image: (B, 1, S, S) in [0, 1].
+            image: (B, 1 or 3, H, W) in [0, 1].
 
         Returns:
-            (B, K, S, S) of a segmentation task; (B, K) of a classification task; (B, Q, K) of a localization task.
+            (B, K, H, W) of a segmentation task; (B, K) of a classification task; (B, Q, K) of a localization task.
         """
         return self.predict_tasks(image, [self.primary])[self.primary]["logits"]
 
@@ -91,7 +96,7 @@ class FoundationX(nn.Module):
         """Run one task for training.
 
         Args:
-            image: (B, 1, S, S) in [0, 1].
+            image: (B, 1 or 3, H, W) in [0, 1], H and W multiples of 32.
             task: a task of the network.
             trunk_grad: False in LOCK: the trunk runs without building a graph.
         """
@@ -103,22 +108,26 @@ class FoundationX(nn.Module):
         """Predict several tasks in one pass through the trunk; only what is asked for is computed.
 
         Args:
-            image: (B, 1, S, S) in [0, 1].
+            image: (B, 1 or 3, H, W) in [0, 1]; any size, best near ``config.image_size``.
             tasks: default: all.
 
         Returns:
-            Per task: classification ``logits`` and ``probs`` (B, K); segmentation ``logits`` (B, K, S, S); localization
+            Per task: classification ``logits`` and ``probs`` (B, K); segmentation ``logits`` (B, K, H, W); localization
             ``logits`` and ``scores`` (B, Q, K) and ``boxes_xyxy`` (B, Q, 4) in pixels of the input.
         """
         chosen = list(self.specs) if tasks is None else list(tasks)
         trunk = self.trunk(image, {task.kind for task in chosen})
-        return {task: finish(self._run_heads(trunk, task, image), self.specs[task], image.shape[-1]) for task in chosen}
+        return {
+            task: finish(self._run_heads(trunk, task, image), self.specs[task], image.shape[-2:]) for task in chosen
+        }
 
     def _run_heads(self, trunk: TrunkOutput, task: Task, image: Tensor) -> dict[str, Tensor]:
         if task.kind is Kind.CLASSIFICATION:
             return {"logits": self._part("cls_head")[task.dataset](trunk.pooled)}
         if task.kind is Kind.SEGMENTATION:
-            return {"logits": self._part("seg_head")[task.dataset](trunk.fused, image.shape[-2:])}
+            height, width = image.shape[-2:]
+            logits = self._part("seg_head")[task.dataset](trunk.fused, (padded(height), padded(width)))
+            return {"logits": logits[..., :height, :width]}
         return self._part("loc_decoder")[task.dataset](trunk.memory, self._part("loc_head")[task.dataset])
 
     def _part(self, name: str) -> nn.ModuleDict:
@@ -129,7 +138,7 @@ class FoundationX(nn.Module):
     def module_groups(self) -> dict[str, nn.Module]:
         """Return the groups that Lock-Release and the optimiser work on; each parameter and buffer is in one.
 
-        Names: ``backbone``, ``loc_encoder``, ``seg_decoder``, and per dataset ``cls_head.<dataset>``,
+        Names: ``backbone``, ``projector``, ``loc_encoder``, ``seg_decoder``, and per dataset ``cls_head.<dataset>``,
         ``loc_decoder.<dataset>``, ``loc_head.<dataset>``, ``seg_head.<dataset>``.
         """
         groups = dict(self.trunk.named_children())
@@ -171,11 +180,16 @@ class FoundationX(nn.Module):
         self.card = card
 
 
-def groups_of(task: Task, mode: Mode) -> tuple[str, ...]:
+def groups_of(task: Task, mode: Mode, declared: Collection[str]) -> tuple[str, ...]:
     """Return the names of the module groups that a phase trains; all others are locked.
 
     Source: Foundation X (WACV 2025), method figure: LOCK trains the task's own parameters, RELEASE also the shared
-    parts left of them.
+    parts left of them. The projector of Ark is released with the backbone.
+
+    Args:
+        task: of the phase.
+        mode: of the phase.
+        declared: names of the network's groups; a network may lack the projector.
     """
     own = {
         Kind.CLASSIFICATION: ("cls_head",),
@@ -183,28 +197,37 @@ def groups_of(task: Task, mode: Mode) -> tuple[str, ...]:
         Kind.SEGMENTATION: ("seg_head",),
     }[task.kind]
     shared = {
-        Kind.CLASSIFICATION: ("backbone",),
-        Kind.LOCALIZATION: ("backbone", "loc_encoder"),
-        Kind.SEGMENTATION: ("backbone", "seg_decoder"),
+        Kind.CLASSIFICATION: ("backbone", "projector"),
+        Kind.LOCALIZATION: ("backbone", "projector", "loc_encoder"),
+        Kind.SEGMENTATION: ("backbone", "projector", "seg_decoder"),
     }[task.kind]
+    if "projector" not in declared:
+        shared = tuple(name for name in shared if name != "projector")
     return (*(shared if mode is Mode.RELEASE else ()), *(f"{part}.{task.dataset}" for part in own))
 
 
-def finish(predictions: Mapping[str, Tensor], spec: TaskSpec, side: int) -> dict[str, Tensor]:
+def finish(predictions: Mapping[str, Tensor], spec: TaskSpec, size: Sequence[int]) -> dict[str, Tensor]:
     """Turn raw predictions into what users read; see :meth:`FoundationX.predict_tasks`.
 
     Args:
         predictions: of :class:`TaskOutput`.
         spec: the task.
-        side: of the square network input in pixels.
+        size: height and width of the network's input in pixels.
     """
     logits = predictions["logits"]
     if spec.task.kind is Kind.CLASSIFICATION:
         return {"logits": logits, "probs": logits.softmax(-1) if spec.exclusive else logits.sigmoid()}
     if spec.task.kind is Kind.SEGMENTATION:
         return {"logits": logits}
-    boxes_xyxy = cxcywh_norm_to_xyxy(predictions["boxes"][-1], side).clamp(0, side)
-    return {"logits": logits[-1], "scores": logits[-1].sigmoid(), "boxes_xyxy": boxes_xyxy}
+    height, width = size
+    canvas = logits.new_tensor([padded(width), padded(height)]).repeat(2)
+    boxes_xyxy = cxcywh_norm_to_xyxy(predictions["boxes"][-1], 1) * canvas
+    limit = logits.new_tensor([width, height]).repeat(2)
+    return {
+        "logits": logits[-1],
+        "scores": logits[-1].sigmoid(),
+        "boxes_xyxy": torch.minimum(boxes_xyxy.clamp(min=0), limit),
+    }
 
 
 def _default_primary(tasks: Sequence[Task]) -> Task:

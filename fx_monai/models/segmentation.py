@@ -1,4 +1,4 @@
-"""The segmentation branch: a shared decoder and one small head per dataset.
+"""The segmentation branch of size ``light``: a shared decoder and one small head per dataset.
 
 Source: UPerNet (Xiao et al., ECCV 2018): pyramid pooling on the coarsest map, top-down fusion. Deviations: GroupNorm
 instead of BatchNorm, levels are summed instead of concatenated before the fusing convolution (a quarter of the cost).
@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fx_monai.models.config import SegmentationConfig
 from fx_monai.models.layers import conv_norm_act
 
 _BINS = (1, 2, 4)
@@ -22,11 +23,12 @@ class SegmentationDecoder(nn.Module):
 
     Args:
         channels: of the maps at strides 4, 8, 16, 32.
-        width: channels of the fused feature.
+        config: width.
     """
 
-    def __init__(self, channels: Sequence[int], width: int) -> None:
+    def __init__(self, channels: Sequence[int], config: SegmentationConfig) -> None:
         super().__init__()
+        width = config.width
         self.pools = nn.ModuleList(
             nn.Sequential(nn.AdaptiveAvgPool2d(bins), conv_norm_act(channels[-1], width, 1)) for bins in _BINS
         )

@@ -87,13 +87,15 @@ def test_phase_moves_exactly_its_groups(loaders, kind, mode):
         seen["before"] = snapshot(trainer.network)
 
     trainer.run()
-    assert moved(seen["before"], snapshot(trainer.network)) == set(groups_of(TASKS[kind], mode))
+    assert moved(seen["before"], snapshot(trainer.network)) == set(
+        groups_of(TASKS[kind], mode, trainer.network.module_groups())
+    )
 
 
 def test_every_declared_group_and_no_other_is_released():
     network = FoundationX(CONFIG, SPECS)
     handler = LockRelease(network.module_groups())
-    handler.apply(groups_of(TASKS[Kind.LOCALIZATION], Mode.LOCK))
+    handler.apply(groups_of(TASKS[Kind.LOCALIZATION], Mode.LOCK, handler.groups))
     released = {n for n, m in network.module_groups().items() if any(p.requires_grad for p in m.parameters())}
     assert released == {"loc_decoder.tiny", "loc_head.tiny"}
     assert not network.trunk.backbone.training

@@ -15,21 +15,24 @@ def maps(batch, side, channels=(4, 6, 8, 10)):
 
 
 def test_shapes_for_a_batch_of_one_in_training():
-    decoder, head = SegmentationDecoder((4, 6, 8, 10), 16).train(), SegmentationHead(16, 3).train()
+    decoder, head = (
+        SegmentationDecoder((4, 6, 8, 10), SegmentationConfig(width=16)).train(),
+        SegmentationHead(16, 3).train(),
+    )
     fused = decoder(maps(1, 64))
     assert fused.shape == (1, 16, 16, 16)
     assert head(fused, (64, 64)).shape == (1, 3, 64, 64)
 
 
 def test_images_of_a_batch_do_not_touch_each_other():
-    decoder = SegmentationDecoder((4, 6, 8, 10), 16).train()
+    decoder = SegmentationDecoder((4, 6, 8, 10), SegmentationConfig(width=16)).train()
     both = maps(2, 64)
     alone = decoder([m[:1] for m in both])
     torch.testing.assert_close(decoder(both)[:1], alone)
 
 
 def test_every_level_reaches_the_output():
-    decoder = SegmentationDecoder((4, 6, 8, 10), 16)
+    decoder = SegmentationDecoder((4, 6, 8, 10), SegmentationConfig(width=16))
     levels = [m.requires_grad_() for m in maps(1, 64)]
     decoder(levels).square().sum().backward()
     assert all(m.grad.abs().sum() > 0 for m in levels)
