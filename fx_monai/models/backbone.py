@@ -148,9 +148,10 @@ def _create(config: BackboneConfig, image_size: int) -> nn.Module:
 
 
 def _checkpoint(net: nn.Module, name: str) -> None:
-    for module in (net, getattr(net, "model", None)):
+    for module in (net, *net.children()):
         if hasattr(module, "set_grad_checkpointing"):
-            module.set_grad_checkpointing(True)
+            # timm's networks carry no types
+            module.set_grad_checkpointing(True)  # type: ignore[operator]
             return
     raise ConfigError(
         where="model.backbone.gradient_checkpointing",

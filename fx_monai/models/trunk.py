@@ -22,7 +22,7 @@ from fx_monai.types import Kind
 
 @dataclass(frozen=True)
 class TrunkOutput:
-    """What the heads read: ``pooled`` (B, C), after the projector if there is one; memory and fused feature on demand."""
+    """What the heads read: ``pooled`` (B, C), projected if there is a projector; what else was asked for."""
 
     pooled: Tensor
     memory: Memory | None = None

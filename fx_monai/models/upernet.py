@@ -8,6 +8,7 @@ GroupNorm unless published weights are imported; a batch of one uses the running
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -50,10 +51,7 @@ class UPerNetDecoder(nn.Module):
         pooled = [_resize(pool(coarsest), coarsest.shape[-2:]) for pool in self.pools]
         inputs = [*maps[:-1], self.bottleneck(torch.cat([coarsest, *pooled], dim=1))]
         levels = [lateral(level) for lateral, level in zip(self.laterals, inputs, strict=True)]
-        fused = [
-            self.smooth(fine + _resize(coarse, fine.shape[-2:]))
-            for fine, coarse in zip(levels, levels[1:], strict=False)
-        ]
+        fused = [self.smooth(fine + _resize(coarse, fine.shape[-2:])) for fine, coarse in pairwise(levels)]
         size = maps[0].shape[-2:]
         return self.fuse(torch.cat([_resize(level, size) for level in (*fused, levels[-1])], dim=1))
 

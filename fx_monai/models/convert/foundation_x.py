@@ -26,6 +26,7 @@ from fx_monai.models.foundation_x import FoundationX
 PREFIX = "backbone.0."
 
 _NEVER_RUN = "defined by the authors, never run"
+_LOCALIZATION = "the localization branch is not imported"
 _IDLE = "head without a dataset in the published pretraining"
 
 
@@ -59,7 +60,12 @@ def foundation_x_network(
     report = fill_network(
         network,
         state,
-        [*_classification_rules(), *_segmentation_rules(), *backbone_rules(PREFIX, "trunk.backbone.")],
+        [
+            *_classification_rules(),
+            *_segmentation_rules(),
+            *_localization_rules(),
+            *backbone_rules(PREFIX, "trunk.backbone."),
+        ],
         normalisation=normalisation,
         where=where,
         notes=[MIMIC_NOTE],
@@ -100,4 +106,12 @@ def _segmentation_rules() -> list[Rule]:
         Rule(rf"{start}segmentation_FPN\.conv_fusion\.(\d)\.(\w+)", rf"{own}fuse.\1.\2"),
         Rule(rf"{start}segmentation_heads\.({trained})\.(weight|bias)", head),
         Rule(rf"{start}segmentation_heads\.\d\.(weight|bias)", None, _IDLE),
+    ]
+
+
+def _localization_rules() -> list[Rule]:
+    start = re.escape(PREFIX)
+    return [
+        Rule(rf"{start}Locnorm\d\.(weight|bias)", None, _LOCALIZATION),
+        Rule(r"(transformer|input_proj|label_enc|bbox_embed_?|class_embed_?)\..+", None, _LOCALIZATION),
     ]
