@@ -210,8 +210,42 @@ def predict(weights: str, *inputs: str, out: str = "predictions", device: str = 
     return 1 if summary.failed else 0
 
 
+def convert_weights(
+    file: str,
+    out: str,
+    *,
+    network: str = "",
+    datasets: str = "",
+    image_size: int | None = None,
+    normalisation: str = "classification",
+) -> None:
+    """Convert weights of Swin (ImageNet), Ark or Foundation X; report every key that is used, unused or missing.
+
+    Example: fx-monai convert-weights ark6_teacher.pth.tar --out ark6.pt
+
+    Args:
+        file: checkpoint of another project; files that hold code are refused.
+        out: weights to write; every key is listed beside them in a .keys.tsv.
+        network: student or teacher; default: the teacher where the file has one.
+        datasets: of Ark's heads in their order, separated by commas; default: the authors'.
+        image_size: side of the input of an Ark network in pixels; default: the one its window is made for.
+        normalisation: Foundation X's input scaling for classification, localization or segmentation.
+    """
+    from fx_monai.apps.conversion import convert_file
+
+    report = convert_file(
+        Path(file),
+        Path(out),
+        network=network,
+        datasets=[name for name in datasets.split(",") if name],
+        image_size=image_size,
+        normalisation=normalisation,
+    )
+    _say("\n".join([*report.lines(), f"{out} written"]))
+
+
 VERBS: dict[str, Callable[..., Any]] = {
-    verb.__name__: verb for verb in (demo, datasets, index, train, evaluate, predict)
+    verb.__name__.replace("_", "-"): verb for verb in (demo, datasets, index, train, evaluate, predict, convert_weights)
 }
 
 
@@ -415,7 +449,7 @@ def _usage(name: str, verb: Callable[..., Any]) -> str:
 
 def _overview() -> str:
     lines = [f"fx-monai {__version__}: chest X-ray models trained on every annotation there is", "", "Commands:"]
-    lines += [f"  {name:10s} {(inspect.getdoc(verb) or '').splitlines()[0]}" for name, verb in VERBS.items()]
+    lines += [f"  {name:16s} {(inspect.getdoc(verb) or '').splitlines()[0]}" for name, verb in VERBS.items()]
     return "\n".join([*lines, "", "`fx-monai COMMAND --help` explains a command. Research use only."])
 
 

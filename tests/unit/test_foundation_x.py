@@ -1,5 +1,7 @@
 import copy
 import itertools
+from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,7 +9,8 @@ import torch
 from fx_monai.errors import CheckpointError, ConfigError
 from fx_monai.losses.consistency import consistency_loss
 from fx_monai.losses.task_loss import task_loss
-from fx_monai.models.config import BackboneConfig, LocalizationConfig, ModelConfig, SegmentationConfig
+from fx_monai.models.card import unpack
+from fx_monai.models.config import BackboneConfig, LocalizationConfig, ModelConfig, ProjectorConfig, SegmentationConfig
 from fx_monai.models.foundation_x import FoundationX, groups_of
 from fx_monai.types import Kind, Mode, Task, TaskSpec
 
@@ -160,13 +163,62 @@ def test_predictions(network):
     assert everything[SPECS[2].task]["logits"].shape == (2, 3, SIDE, SIDE)
 
 
-def test_only_what_is_asked_is_computed(network, monkeypatch):
-    def forbidden(*_):
-        raise AssertionError("computed although nobody asked")
+def count_calls(network):
+    calls = Counter()
+    for name, module in network.module_groups().items():
+        module.register_forward_hook(lambda *_, name=name: calls.update([name]))
+    return calls
 
-    monkeypatch.setattr(network.trunk.loc_encoder, "forward", forbidden)
-    monkeypatch.setattr(network.trunk.seg_decoder, "forward", forbidden)
-    network.predict_tasks(torch.rand(1, 1, SIDE, SIDE), [SPECS[0].task])
+
+@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: str(spec.task))
+def test_a_phase_computes_only_its_own_branch(network, spec, mode):
+    calls = count_calls(network)
+    network.forward_task(torch.rand(1, 1, SIDE, SIDE), spec.task, trunk_grad=mode is Mode.RELEASE)
+    branch = groups_of(spec.task, Mode.RELEASE, network.module_groups())
+    # the localization head is read by the decoder, part by part
+    assert calls == Counter(name for name in branch if not name.startswith("loc_head"))
+
+
+@pytest.mark.parametrize("count", range(1, len(SPECS) + 1))
+def test_any_subset_of_tasks_takes_one_pass_through_the_shared_parts(network, count):
+    calls = count_calls(network)
+    chosen = [spec.task for spec in SPECS[-count:]]
+    network.predict_tasks(torch.rand(1, 1, SIDE, SIDE), chosen)
+    branches = [groups_of(task, Mode.RELEASE, network.module_groups()) for task in chosen]
+    expected = {name for branch in branches for name in branch if not name.startswith("loc_head")}
+    assert calls == Counter(expected)
+
+
+def test_sides_that_are_no_multiple_of_32(network):
+    network.eval()
+    image = torch.rand(1, 1, SIDE, SIDE)
+    with torch.no_grad():
+        output = network.predict_tasks(image[..., :50, :37])
+        filled = torch.full_like(image, 0.5)
+        filled[..., :50, :37] = image[..., :50, :37]
+        whole = network.predict_tasks(filled)
+    assert output[SPECS[2].task]["logits"].shape == (1, 3, 50, 37)
+    torch.testing.assert_close(output[SPECS[2].task]["logits"], whole[SPECS[2].task]["logits"][..., :50, :37])
+    boxes, expected = (found[SPECS[1].task]["boxes_xyxy"] for found in (output, whole))
+    torch.testing.assert_close(boxes, torch.minimum(expected, torch.tensor([37.0, 50, 37, 50])))
+
+
+def test_the_projector_is_a_group_released_with_the_backbone():
+    torch.manual_seed(0)
+    network = FoundationX(replace(CONFIG, projector=ProjectorConfig(width=24, layers=2)), SPECS)
+    image = torch.rand(2, 1, SIDE, SIDE)
+    assert "projector" in network.module_groups()
+    for spec in SPECS[:3]:
+        assert "projector" in groups_of(spec.task, Mode.RELEASE, network.module_groups())
+        assert "projector" not in groups_of(spec.task, Mode.LOCK, network.module_groups())
+    output = network.forward_task(image, SPECS[0].task)
+    assert output.features["backbone"].shape == (2, 24)
+    assert network.heads["cls_head"]["a"].in_features == 24
+    output.features["backbone"].square().sum().backward()
+    assert all(p.grad is not None for p in network.trunk.projector.parameters())
+    card = unpack(network.get_extra_state(), where="test")
+    assert card[0] == network.config
 
 
 @pytest.mark.parametrize(
