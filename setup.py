@@ -82,6 +82,8 @@ setup(
             "pandas-stubs",
             "types-PyYAML",
             "types-defusedxml",
+            # complete public annotation tables for the readers' tests (Apache-2.0 code)
+            "torchxrayvision>=1.3",
         ],
     },
     entry_points={"console_scripts": ["fx-monai = fx_monai.cli:main"]},

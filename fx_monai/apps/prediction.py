@@ -30,12 +30,12 @@ from fx_monai.data.pixels import (
     read_pixels,
     to_uint8,
 )
-from fx_monai.data.transforms import letterbox_matrix, warp
 from fx_monai.data.vocabulary import vocabulary
 from fx_monai.errors import DataError, FxError
 from fx_monai.models.decode import decode_boxes
 from fx_monai.models.foundation_x import FoundationX
 from fx_monai.models.weights import load_network
+from fx_monai.ops.affine import letterbox_matrix, warp
 from fx_monai.types import Kind, Task
 
 RESEARCH_ONLY = "research use only"

@@ -6,24 +6,34 @@ from fx_monai.data.readers import (
     candid_ptx,
     chestx_det,
     chestx_det10,
+    chexpert,
     coco,
     covid_chestxray,
     hannover_covid,
     jsrt,
     label_csv,
+    mimic_cxr,
     montgomery,
     nih_chestxray14,
     node21,
+    padchest,
     rsna_pneumonia,
     shenzhen,
     siim_acr,
     tbx11k,
+    vinbigdata,
+    vindr_cxr,
 )
 from fx_monai.data.readers.result import Reader
 from fx_monai.data.spec import DatasetSpec
 from fx_monai.errors import ConfigError, did_you_mean
 
 _READERS: tuple[Reader, ...] = (
+    chexpert,
+    mimic_cxr,
+    vindr_cxr,
+    vinbigdata,
+    padchest,
     nih_chestxray14,
     rsna_pneumonia,
     chestx_det,

@@ -65,10 +65,13 @@ class TaskDataset(Dataset):
         self.seed = seed
         self._annotations = task_annotations(manifest, store, spec, policies, seed)
         self._geometry = self._views = None
+        # one stream each, so that a change of one doesn't move the other; seeding them is far cheaper than making them
+        self._streams = (np.random.RandomState(), np.random.RandomState())
         if augmentation is not None:
             swap = _swaps(spec, laterality, augmentation)
             self._geometry = RandomGeometryd(augmentation, swap_boxes=swap, swap_masks=swap, swap_labels=swap)
-            self._views = TwoViewsd(augmentation)
+            self._geometry.set_random_state(state=self._streams[0])
+            self._views = TwoViewsd(augmentation).set_random_state(state=self._streams[1])
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -81,10 +84,10 @@ class TaskDataset(Dataset):
         row = int(self.rows[position])
         data: dict[Any, Any] = {IMAGE: self.store.image(row), ROW: row, **self._annotations.of(row)}
         if self._geometry is not None and self._views is not None:
-            # one stream each, so that a change of one doesn't move the other
-            state = np.random.SeedSequence([self.seed, draw, row]).generate_state(2)
-            data = self._geometry.set_random_state(seed=int(state[0]))(data)
-            data = self._views.set_random_state(seed=int(state[1]))(data)
+            seeds = np.random.SeedSequence([self.seed, draw, row]).generate_state(2)
+            for stream, seed in zip(self._streams, seeds, strict=True):
+                stream.seed(int(seed))
+            data = self._views(self._geometry(data))
         return {key: _to_tensor(key, value) for key, value in data.items()}
 
     def positives(self) -> NDArray[np.bool_]:

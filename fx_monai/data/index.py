@@ -8,6 +8,7 @@ from pathlib import Path
 from fx_monai.data.catalog import READERS, find_dataset
 from fx_monai.data.manifest import Manifest
 from fx_monai.data.readers.result import ReadResult
+from fx_monai.data.table import leave_out
 from fx_monai.errors import ConfigError, DataError, did_you_mean
 
 
@@ -54,17 +55,21 @@ def index_dataset(
     result = reader.read(root, name=name, options=merged)
     if not annotations_only:
         _leave_out_missing(result, name, root, allowed=allow_missing_images)
-    if not result.records:
+    classes = result.classes or spec.classes
+    if result.table is not None:
+        table = result.table.sort_by("image_id")
+        manifest = Manifest(table, dataset=name, classes=classes, root=root, notes=tuple(result.notes))
+    else:
+        records = sorted(result.records, key=lambda record: record.image_id)
+        manifest = Manifest.from_records(records, dataset=name, classes=classes, root=root, notes=result.notes)
+    if not len(manifest):
         raise DataError(
             where=f"{name}, {root}",
             problem="no image was found",
             expected="the images beside the annotation files",
             remedy="Give the folder as it was downloaded and unpacked",
         )
-    records = sorted(result.records, key=lambda record: record.image_id)
-    return Manifest.from_records(
-        records, dataset=name, classes=result.classes or spec.classes, root=root, notes=result.notes
-    )
+    return manifest
 
 
 def _leave_out_missing(result: ReadResult, name: str, root: Path, *, allowed: bool) -> None:
@@ -87,5 +92,7 @@ def _leave_out_missing(result: ReadResult, name: str, root: Path, *, allowed: bo
             remedy="Complete the download, or leave them out with --allow-missing-images",
         )
     missing = set(result.missing)
+    if result.table is not None:
+        result.table = leave_out(result.table, missing)
     result.records = [record for record in result.records if record.image_id not in missing]
     result.notes.append(f"{name}: {number} are not there and were left out ({shown})")

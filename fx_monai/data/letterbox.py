@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 from numpy.typing import NDArray
 
-from fx_monai.data.transforms import letterbox_matrix, warp
+from fx_monai.ops.affine import letterbox_matrix, warp
 
 
 def letterbox(

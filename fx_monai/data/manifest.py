@@ -90,7 +90,7 @@ class Record:
 
     Args:
         patient_id: namespaced, ``<origin>:<id>``, so that one patient has one id in every dataset that shows him.
-        view: ``PA``, ``AP``, ``LATERAL`` or "" when unknown. ``sex``: ``F``, ``M`` or "".
+        view: ``PA``, ``AP``, ``LATERAL``, ``OTHER`` or "" when unknown. ``sex``: ``F``, ``M`` or "".
         age_years: NaN when unknown or implausible (above 120).
         split: official split (``train``, ``val``, ``test``) or "" when the dataset has none.
         width, height: annotation frame in pixels; boxes, polygons and RLE refer to it, the file may be smaller. 0, 0

@@ -30,7 +30,7 @@ CHOICES = {
     "label_consensus": ("agreement", "any", "majority", "all"),
     "box_consensus": ("any", "majority", "all", "fusion"),
 }
-VIEWS = ("PA", "AP", "LATERAL", "unknown")
+VIEWS = ("PA", "AP", "LATERAL", "OTHER", "unknown")
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from fx_monai.data.manifest import Manifest
 from fx_monai.data.store_build import Progress, build, fingerprint_of, is_complete
-from fx_monai.data.transforms import Matrix, letterbox_matrix
 from fx_monai.errors import DataError
+from fx_monai.ops.affine import Matrix, letterbox_matrix
 from fx_monai.ops.masks import MaskArray, decode_coco_rle
 
 Stored = NDArray[np.uint8] | NDArray[np.uint16]

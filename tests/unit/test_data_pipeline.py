@@ -13,9 +13,10 @@ from fx_monai.data.letterbox import letterbox
 from fx_monai.data.loader import TaskLoader, evaluation_batches
 from fx_monai.data.manifest import Box, Classes, Manifest, Mask, Record
 from fx_monai.data.store import ImageStore
-from fx_monai.data.transforms import Augmentation, RandomGeometryd, RandomIntensity, letterbox_matrix
+from fx_monai.data.transforms import Augmentation, RandomGeometryd, RandomIntensity
 from fx_monai.errors import ConfigError, DataError
 from fx_monai.keys import BOX_LABELS, BOXES, IMAGE, MASKS, ROW, TEACHER_IMAGE
+from fx_monai.ops.affine import letterbox_matrix
 from fx_monai.ops.masks import encode_coco_rle
 from fx_monai.types import Kind, Task, TaskSpec
 from tests.builders import tiny_manifest

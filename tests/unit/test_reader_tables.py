@@ -1,6 +1,6 @@
 import pytest
 
-from fx_monai.data.readers.tables import number, read_table, sex
+from fx_monai.data.readers.tables import number, read_table, sex, view
 from fx_monai.errors import DataError
 
 
@@ -60,3 +60,17 @@ def test_cells_that_are_no_number_are_named(tmp_path, text):
 
 def test_sexes():
     assert [sex(text) for text in ("Female", "m", "O", "")] == ["F", "M", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("texts", "meaning"),
+    [
+        (("PA", "POSTEROANTERIOR", "pa"), "PA"),
+        (("AP", "AP_horizontal", "ANTEROPOSTERIOR", "AP Supine"), "AP"),
+        (("L", "LL", "RL", "LATERAL", "XTABLE LATERAL"), "LATERAL"),
+        (("LPO", "RAO", "AP LLD", "PA RLD", "AP AXIAL", "L5 S1", "SWIMMERS", "COSTAL", "EXCLUDE", "OBLICUA"), "OTHER"),
+        (("", "UNK", "GENERICA", "nan"), ""),
+    ],
+)
+def test_views(texts, meaning):
+    assert {view(text) for text in texts} == {meaning}

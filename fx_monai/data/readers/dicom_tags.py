@@ -10,7 +10,7 @@ import pydicom
 from pydicom.config import disable_value_validation
 
 from fx_monai.data.formats.dicom import spacing_mm
-from fx_monai.data.pixels import read_header
+from fx_monai.data.pixels import image_size, read_header
 from fx_monai.data.readers.tables import age_years, sex, spacing, view
 
 
@@ -23,6 +23,16 @@ def patient_tags(path: Path, *, frame_width: int) -> dict[str, Any]:
     """
     with disable_value_validation():
         return _tags(read_header(path), frame_width)
+
+
+def frame_tags(path: Path) -> dict[str, Any]:
+    """Return what :func:`patient_tags` does, and the image's own ``width`` and ``height`` as the annotation frame.
+
+    Raises:
+        DataError: missing, not DICOM, or a header without the image's size.
+    """
+    width, height = image_size(path)
+    return {"width": width, "height": height, **patient_tags(path, frame_width=width)}
 
 
 def _tags(header: pydicom.Dataset, frame_width: int) -> dict[str, Any]:

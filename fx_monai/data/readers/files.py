@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fx_monai.data.pixels import is_image_name
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fx_monai.data.pixels import is_image_name, size_or_unknown
 from fx_monai.errors import DataError
 
 
@@ -86,6 +93,31 @@ def files_by_name(root: Path, folders: Sequence[str], suffixes: Iterable[str]) -
             if path.suffix.lower() in wanted:
                 found.setdefault(path.name, path)
     return found
+
+
+def files_there(root: Path, paths: pa.Array) -> NDArray[np.bool_]:
+    """Return whether each of many paths below the root is there; every folder is listed once."""
+    folders = pc.replace_substring_regex(paths, "/?[^/]*$", "").dictionary_encode()
+    names = pc.replace_substring_regex(paths, "^.*/", "")
+    listed = [_names_in(os.path.join(root, folder)) for folder in folders.dictionary.to_pylist()]
+    codes = np.asarray(folders.indices).tolist()
+    return np.array([name in listed[code] for name, code in zip(names.to_pylist(), codes, strict=True)], dtype=bool)
+
+
+def sizes_of(root: Path, paths: pa.Array, there: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return (rows, 2) width and height of many image files; 0, 0 for those that aren't there or can't be read."""
+    sizes = np.zeros((len(paths), 2), dtype=np.int64)
+    names = paths.filter(pa.array(there)).to_pylist()
+    with ThreadPoolExecutor(8) as pool:
+        sizes[there] = np.array(list(pool.map(lambda name: size_or_unknown(root / name), names))).reshape(-1, 2)
+    return sizes
+
+
+def _names_in(folder: str) -> frozenset[str]:
+    try:
+        return frozenset(os.listdir(folder))
+    except OSError:
+        return frozenset()
 
 
 class ImageFolder:

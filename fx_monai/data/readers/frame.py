@@ -42,3 +42,18 @@ def _bad(where: str, problem: str, expected: str) -> DataError:
     return DataError(
         where=where, problem=problem, expected=expected, remedy="Correct the box in the annotation file or remove it"
     )
+
+
+def clipped_box(
+    corners: Sequence[float], class_index: int, frame: tuple[int, int], *, reader: str = ""
+) -> tuple[Box | None, bool]:
+    """Return the part of a box that lies in its frame (None when nothing does), and whether that is less than the box.
+
+    For sets known to hold boxes that leave the image; arguments as in :func:`frame_box`.
+    """
+    x1, y1, x2, y2 = corners
+    if frame != (0, 0):
+        x1, x2 = (min(max(x, 0.0), float(frame[0])) for x in (x1, x2))
+        y1, y2 = (min(max(y, 0.0), float(frame[1])) for y in (y1, y2))
+    box = Box(x1, y1, x2, y2, class_index, reader) if x1 < x2 and y1 < y2 else None
+    return box, (x1, y1, x2, y2) != tuple(corners)

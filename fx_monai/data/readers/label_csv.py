@@ -9,9 +9,9 @@ from fx_monai.data.manifest import Classes, Record
 from fx_monai.data.pixels import size_or_unknown
 from fx_monai.data.readers.files import ImageFolder, find_only
 from fx_monai.data.readers.result import ReadResult
-from fx_monai.data.readers.tables import Table, age_years, read_table, sex, view, words
+from fx_monai.data.readers.tables import Table, age_years, choice, label_value, read_table, sex, view, words
 from fx_monai.data.spec import DatasetSpec
-from fx_monai.errors import ConfigError, DataError, did_you_mean
+from fx_monai.errors import DataError, did_you_mean
 from fx_monai.types import Kind
 
 SPECS = (
@@ -29,7 +29,8 @@ OPTIONS = ("table", "images", "label_columns", "exclusive", "namespace")
 
 _IMAGE_COLUMNS = ("image", "path", "file", "filename", "file_name", "image_id")
 _OTHER_COLUMNS = ("patient_id", "study_id", "view", "sex", "age", "split")
-_VALUES = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "-1": -1.0, "-1.0": -1.0, "": float("nan")}
+
+_REMEDY = "Correct the cell, or choose the label columns with the option label_columns"
 
 
 def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
@@ -57,13 +58,13 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
     others = {by_lower[c] for c in (*_IMAGE_COLUMNS, *_OTHER_COLUMNS) if c in by_lower}
     result = ReadResult([])
     chosen = _label_columns(table, others, options.get("label_columns", ""), path, result.notes)
-    result.classes = Classes(labels=chosen, exclusive_labels=_truth(options.get("exclusive", "false")))
+    result.classes = Classes(labels=chosen, exclusive_labels=choice(options, "exclusive", ("false", "true")) == "true")
     folder = ImageFolder(root, options.get("images", ""))
     namespace = options.get("namespace", name)
     strangers = 0
     for line, row in table.rows:
         where = f"{path.name}, line {line}"
-        labels = [_value(row[column], where, column) for column in chosen]
+        labels = [label_value(row[column], f"{where}, column {column}", _REMEDY) for column in chosen]
         if result.classes.exclusive_labels and (labels.count(1), labels.count(0)) != (1, len(chosen) - 1):
             raise DataError(
                 where=where,
@@ -136,25 +137,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _truth(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise ConfigError(
-            where="option exclusive", problem=f"'{text}'", expected="true or false", remedy="Correct the option"
-        )
-    return text.lower() == "true"
-
-
-def _value(text: str, where: str, column: str) -> float:
-    if text not in _VALUES:
-        raise DataError(
-            where=f"{where}, column {column}",
-            problem=f"'{text}'",
-            expected="1 (present), 0 (absent), -1 (uncertain) or blank (not annotated)",
-            remedy="Correct the cell, or choose the label columns with the option label_columns",
-        )
-    return _VALUES[text]
 
 
 def _split(text: str, where: str) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import pyarrow as pa
+
 from fx_monai.data.manifest import Classes, Record
 from fx_monai.data.spec import DatasetSpec
 
@@ -17,13 +19,15 @@ class ReadResult:
 
     Args:
         records: one per annotated image, also when its file isn't there; its path is then where it is expected.
+        table: the same as rows in the manifest's schema, for sets too large for a record per image.
         classes: class names, when they stand in the files; None = those of the catalogue.
         missing: ids of the images whose file isn't there.
         incomplete: mask files that belong to an image and are not there.
         notes: what was left out or looked odd, one sentence each.
     """
 
-    records: list[Record]
+    records: list[Record] = field(default_factory=list)
+    table: pa.Table | None = None
     classes: Classes | None = None
     missing: list[str] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
-from fx_monai.errors import DataError, did_you_mean
+from fx_monai.errors import ConfigError, DataError, did_you_mean
 
 MAX_AGE = 120
+_MAX_CELL = 2**24
+_LABEL_VALUES = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "-1": -1.0, "-1.0": -1.0, "": math.nan}
+_LATERAL_VIEWS = ("L", "LL", "RL", "LAT", "LATERAL")
+_OTHER_VIEWS = (
+    "LPO", "RPO", "LAO", "RAO", "OBL", "LLD", "RLD", "DECUB", "AXIAL", "LORDOTIC", "COSTAL", "SWIMMERS", "L5",
+    "EXCLUDE",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,25 +48,56 @@ def read_table(path: Path, *, columns: Sequence[str] = (), names: Sequence[str] 
     Raises:
         DataError: not a table, a column is missing or stands twice, or a line has too few or too many fields.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            lines = [(reader.line_num, [cell.strip() for cell in fields]) for fields in reader if any(fields)]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise _no_table(path.name, f"not a readable table ({error})") from error
-    if not lines:
-        raise _no_table(path.name, "the file is empty")
-    header = list(names) or lines[0][1]
+    header, rows = stream_table(path, columns=columns, names=names)
+    return Table(header, tuple(rows))
+
+
+def stream_table(
+    path: Path, *, columns: Sequence[str] = (), names: Sequence[str] = ()
+) -> tuple[tuple[str, ...], Iterator[tuple[int, dict[str, str]]]]:
+    """Return the header and the rows of a CSV file (``.gz`` or not) one by one; all else as in :func:`read_table`."""
+    lines = _lines(path)
+    first = next(lines, None)
+    if first is None:
+        raise no_table(path.name, "the file is empty")
+    header = list(names) or first[1]
     while header and not header[-1]:
         header.pop()
-    _check_header(path, header, columns)
-    for line, fields in lines[1:]:
+    check_header(path, header, columns)
+    return tuple(header), _rows(path, header, lines)
+
+
+def open_text(path: Path) -> TextIO:
+    """Open a text file in UTF-8, packed when its name ends with ``.gz``; a byte-order mark is left out."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    # run lengths of a large mask are one cell
+    csv.field_size_limit(max(_MAX_CELL, csv.field_size_limit()))
+    try:
+        with open_text(path) as file:
+            reader = csv.reader(file, strict=True)
+            for fields in reader:
+                if any(fields):
+                    yield reader.line_num, [cell.strip() for cell in fields]
+    except (csv.Error, UnicodeDecodeError, EOFError, OSError) as error:
+        raise no_table(path.name, f"not a readable table ({type(error).__name__})") from error
+
+
+def _rows(
+    path: Path, header: Sequence[str], lines: Iterator[tuple[int, list[str]]]
+) -> Iterator[tuple[int, dict[str, str]]]:
+    for line, fields in lines:
         if len(fields) < len(header) or any(fields[len(header) :]):
-            raise _no_table(f"{path.name}, line {line}", f"{len(fields)} fields", f"{len(header)} fields")
-    return Table(tuple(header), tuple((line, dict(zip(header, fields, strict=False))) for line, fields in lines[1:]))
+            raise no_table(f"{path.name}, line {line}", f"{len(fields)} fields", f"{len(header)} fields")
+        yield line, dict(zip(header, fields, strict=False))
 
 
-def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
+def check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
+    """Refuse a header without the columns that must be there, or with a name that stands twice."""
     for column in columns:
         if column not in header:
             raise DataError(
@@ -68,10 +108,11 @@ def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> 
             )
     twice = [column for column in header if column and header.count(column) > 1]
     if twice:
-        raise _no_table(path.name, f"the column '{twice[0]}' stands twice", "column names that differ")
+        raise no_table(path.name, f"the column '{twice[0]}' stands twice", "column names that differ")
 
 
-def _no_table(where: str, problem: str, expected: str = "comma-separated text in UTF-8 with a header") -> DataError:
+def no_table(where: str, problem: str, expected: str = "comma-separated text in UTF-8 with a header") -> DataError:
+    """Return the error of a file or row that can't be read as a table."""
     return DataError(where=where, problem=problem, expected=expected, remedy="Download the file again or correct it")
 
 
@@ -91,6 +132,51 @@ def number(text: str, *, path: Path, row: int, column: str) -> float:
             problem=f"'{text}' is not a number",
             expected="a finite number",
             remedy="Correct the cell",
+        )
+    return value
+
+
+def label_value(text: str, where: str = "label", remedy: str = "Correct the cell") -> float:
+    """Return a label: 1 present, 0 absent, -1 uncertain, NaN for a blank cell (not annotated, not mentioned).
+
+    Raises:
+        DataError: anything else.
+    """
+    if text not in _LABEL_VALUES:
+        raise DataError(
+            where=where,
+            problem=f"'{text}'",
+            expected="1 (present), 0 (absent), -1 (uncertain) or blank (not annotated)",
+            remedy=remedy,
+        )
+    return _LABEL_VALUES[text]
+
+
+def size(text: str) -> int:
+    """Return a number of pixels, also from ``1024.0``.
+
+    Raises:
+        DataError: not a whole number above 0.
+    """
+    digits = text.removesuffix(".0")
+    if not digits.isdecimal() or int(digits) < 1:
+        raise DataError(where="size", problem=f"'{text}'", expected="a number of pixels", remedy="Correct the cell")
+    return int(digits)
+
+
+def choice(options: Mapping[str, str], key: str, choices: Sequence[str]) -> str:
+    """Return the value of an option that is one of several words; the first is the default.
+
+    Raises:
+        ConfigError: another word.
+    """
+    value = options.get(key, choices[0]).lower()
+    if value not in choices:
+        raise ConfigError(
+            where=f"option {key}",
+            problem=f"'{value}'. {did_you_mean(value, choices)}".rstrip(),
+            expected=f"one of {', '.join(choices)}",
+            remedy="Correct the option",
         )
     return value
 
@@ -117,13 +203,19 @@ def sex(text: str) -> str:
 
 
 def view(text: str) -> str:
-    """Return ``PA``, ``AP``, ``LATERAL`` or "" from the spellings datasets use."""
-    word = text.strip().upper().replace("_", " ")
-    if word.startswith(("AP", "ANTEROPOSTERIOR")):
+    """Return ``PA``, ``AP``, ``LATERAL``, ``OTHER`` or "" (not told) from the spellings datasets use.
+
+    ``OTHER`` are oblique, decubitus and lordotic views, and what shows no whole chest (ribs, spine, swimmers).
+    """
+    words = text.strip().upper().replace("_", " ").split()
+    if any(word.startswith(_OTHER_VIEWS) for word in words):
+        return "OTHER"
+    if any(word in _LATERAL_VIEWS for word in words):
+        return "LATERAL"
+    first = words[0] if words else ""
+    if first.startswith(("AP", "ANTEROPOSTERIOR")):
         return "AP"
-    if word.startswith(("PA", "POSTEROANTERIOR")):
-        return "PA"
-    return "LATERAL" if word in ("L", "LL", "RL", "LAT", "LATERAL") else ""
+    return "PA" if first.startswith(("PA", "POSTEROANTERIOR")) else ""
 
 
 def spacing(value: float) -> float:

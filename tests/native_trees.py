@@ -1,0 +1,173 @@
+"""A small valid native tree of every dataset, as it is downloaded, made on the spot."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from fx_monai.data.readers import chexpert as chexpert_reader
+from fx_monai.data.readers import mimic_cxr as mimic_reader
+from fx_monai.data.readers import vindr_cxr as vindr_reader
+from tests.dicom_builder import dicom_file
+
+SIZE = (40, 48)
+
+
+def picture(path: Path, size: tuple[int, int] = SIZE, grey: int = 90) -> Path:
+    """Write an 8-bit image."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", size, grey).save(path)
+    return path
+
+
+def table(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> Path:
+    """Write a CSV file, packed when its name ends with ``.gz``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with gzip.open(path, "wt", newline="") if path.suffix == ".gz" else path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+    return path
+
+
+def labels(names: Sequence[str], **values: object) -> list[object]:
+    """Return label cells; names with blanks are written with underscores, the others are blank."""
+    return [values.get(name.replace(" ", "_"), "") for name in names]
+
+
+def chexpert(root: Path) -> Path:
+    """One folder, as in the smaller archives: two training patients, one of validation."""
+    names = chexpert_reader.LABELS
+    header = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *names)
+    sick = labels(names, Edema="-1.0", Pleural_Effusion="1.0", Pneumothorax="0.0", Support_Devices="1.0")
+    train = [
+        ("train/patient00001/study1/view1_frontal.jpg", "Male", "57", "Frontal", "AP", *sick),
+        ("train/patient00001/study1/view2_lateral.jpg", "Male", "57", "Lateral", "", *sick),
+        ("train/patient00002/study3/view1_frontal.jpg", "Female", "0", "Frontal", "PA", *labels(names, No_Finding=1.0)),
+    ]
+    valid = [("valid/patient64541/study1/view1_frontal.jpg", "Female", "73", "Frontal", "AP", *["0.0"] * 13, "1.0")]
+    for file, rows in (("train.csv", train), ("valid.csv", valid)):
+        table(root / file, header, [(f"CheXpert-v1.0/{path}", *rest) for path, *rest in rows])
+        for path, *_ in rows:
+            picture(root / path)
+    return root
+
+
+def mimic_cxr(root: Path) -> Path:
+    """Three studies of two subjects, one of them without a label row."""
+    names = mimic_reader.LABELS
+    images = [
+        ("0000000a-00000000-00000000-00000000-00000001", "10000032", "50414267", "PA", "train"),
+        ("0000000a-00000000-00000000-00000000-00000002", "10000032", "50414267", "LATERAL", "train"),
+        ("0000000a-00000000-00000000-00000000-00000003", "10000032", "53189527", "", "train"),
+        ("0000000a-00000000-00000000-00000000-00000004", "19999999", "59999999", "AP", "test"),
+    ]
+    table(
+        root / "mimic-cxr-2.0.0-metadata.csv.gz",
+        ("dicom_id", "subject_id", "study_id", "PerformedProcedureStepDescription", "ViewPosition", "Rows", "Columns"),
+        [(image, subject, study, "", view, SIZE[1], SIZE[0]) for image, subject, study, view, _ in images],
+    )
+    table(
+        root / "mimic-cxr-2.0.0-split.csv.gz",
+        ("dicom_id", "study_id", "subject_id", "split"),
+        [(image, study, subject, split) for image, subject, study, _, split in images],
+    )
+    table(
+        root / "mimic-cxr-2.0.0-chexpert.csv.gz",
+        ("subject_id", "study_id", *names),
+        [
+            ("10000032", "50414267", *labels(names, Atelectasis="1.0", Cardiomegaly="-1.0", Pneumothorax="0.0")),
+            ("19999999", "59999999", *labels(names, No_Finding="1.0", Support_Devices="1.0")),
+        ],
+    )
+    for image, subject, study, *_ in images:
+        picture(root / "files" / f"p{subject[:2]}" / f"p{subject}" / f"s{study}" / f"{image}.jpg")
+    return root
+
+
+VINDR_IDS = [f"{number:032x}" for number in range(1, 5)]
+
+
+def vindr_cxr(root: Path) -> Path:
+    """Three training images, each with three readers, and a test image with their consensus; 64 x 64 DICOM."""
+    names = vindr_reader.LABELS
+    sick, same, healthy, test = VINDR_IDS
+    nothing = labels(names, No_finding=1)
+    votes = [
+        (sick, "R8", *labels(names, Cardiomegaly=1, Pneumonia=1)),
+        (sick, "R9", *labels(names, Cardiomegaly=1)),
+        (sick, "R10", *nothing),
+        *((same, f"R{number}", *labels(names, Pleural_effusion=1)) for number in (1, 2, 3)),
+        *((healthy, f"R{number}", *nothing) for number in (8, 9, 10)),
+    ]
+    filled = [[cell if cell != "" else 0 for cell in row] for row in votes]
+    boxes = [
+        (sick, "R8", "Cardiomegaly", 10.5, 20, 40, 50.25),
+        (sick, "R9", "Cardiomegaly", 12, 21, 41, 50),
+        (sick, "R10", "No finding", "", "", "", ""),
+        *((same, f"R{number}", "Pleural effusion", 5, 40, 20, 60) for number in (1, 2, 3)),
+        *((healthy, f"R{number}", "No finding", "", "", "", "") for number in (8, 9, 10)),
+    ]
+    folder, corners = root / "annotations", ("x_min", "y_min", "x_max", "y_max")
+    table(folder / "image_labels_train.csv", ("image_id", "rad_id", *names), filled)
+    table(folder / "annotations_train.csv", ("image_id", "rad_id", "class_name", *corners), boxes)
+    native = [{"Other diseases": "Other disease"}.get(name, name) for name in names]
+    consensus = [cell or 0 for cell in labels(names, Tuberculosis=1, Lung_cavity=1)]
+    table(folder / "image_labels_test.csv", ("image_id", *native), [(test, *consensus)])
+    table(folder / "annotations_test.csv", ("image_id", "class_name", *corners), [(test, "Lung cavity", 1, 2, 9, 9)])
+    for image in VINDR_IDS:
+        split = "test" if image == test else "train"
+        dicom_file(root / split / f"{image}.dicom", side=64, PatientSex="F", PatientAge="061Y", PixelSpacing=[0.2, 0.1])
+    return root
+
+
+def vinbigdata(root: Path) -> Path:
+    """Two training images of three readers each and a test image without labels; 64 x 64 DICOM."""
+    sick, healthy, test = VINDR_IDS[0], VINDR_IDS[2], "f" * 32
+    rows = [
+        (sick, "Cardiomegaly", 3, "R8", 10.0, 20.0, 40.0, 50.0),
+        (sick, "Nodule/Mass", 8, "R8", 1.0, 2.0, 5.0, 6.0),
+        (sick, "Cardiomegaly", 3, "R9", 12.0, 21.0, 41.0, 50.0),
+        (sick, "Cardiomegaly", 3, "R10", 11.0, 21.0, 41.0, 50.0),
+        *((healthy, "No finding", 14, f"R{number}", "", "", "", "") for number in (8, 9, 10)),
+    ]
+    header = ("image_id", "class_name", "class_id", "rad_id", "x_min", "y_min", "x_max", "y_max")
+    table(root / "train.csv", header, rows)
+    for split, image in (("train", sick), ("train", healthy), ("test", test)):
+        dicom_file(root / split / f"{image}.dicom", side=64)
+    return root
+
+
+def padchest(root: Path) -> Path:
+    """Four images in numbered folders; a report with line breaks, ids of 37 digits."""
+    patient = "1234567890123456789012345678901234567"
+    header = (
+        "", "ImageID", "ImageDir", "StudyDate_DICOM", "StudyID", "PatientID", "PatientBirth", "PatientSex_DICOM",
+        "Projection", "SpatialResolution_DICOM", "Rows_DICOM", "Columns_DICOM", "Report", "MethodLabel", "Labels",
+    )  # fmt: skip
+    size = (SIZE[1], SIZE[0])
+    rows = [
+        (0, "1_a.png", 0, "20140915", "9" * 37, patient, "1930.0", "F", "PA", "0.143", *size,
+         " radiografia \n torax . ", "Physician", "['cardiomegaly', ' pleural effusion', '', 'unchanged']"),
+        (1, "1_b.png", 0, "20140915", "9" * 37, patient, "1930.0", "F", "L", "None", *size,
+         "", "Physician", "['normal']"),
+        (2, "2_a.png", 54, "20150914", "8" * 37, "7" * 37, "", "O", "COSTAL", "None", *size,
+         "", "RNN_model", "['exclude']"),
+        (3, "3_a.png", 54, "20150914", "6" * 37, "6" * 37, "1950.0", "M", "AP_horizontal", "None", *size,
+         "", "RNN_model", "['soft tissue mass', 'pseudonodule']"),
+    ]  # fmt: skip
+    table(root / "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv.gz", header, rows)
+    for row in rows:
+        picture(root / str(row[2]) / str(row[1]))
+    return root
+
+
+TREES: dict[str, Callable[[Path], Path]] = {
+    "chexpert": chexpert,
+    "mimic_cxr": mimic_cxr,
+    "vindr_cxr": vindr_cxr,
+    "vinbigdata": vinbigdata,
+    "padchest": padchest,
+}
