@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -32,15 +33,55 @@ _BROKEN = (
 )
 
 
-def save_atomically(state: object, path: Path) -> None:
-    """Write a file whole or not at all: temporary file, fsync, rename."""
+def save_atomically(state: object, path: Path, *, previous: int = 0) -> None:
+    """Write a file whole or not at all: temporary file, fsync, rename.
+
+    Args:
+        state: tensors and plain values.
+        path: the file.
+        previous: earlier versions to keep, see :func:`previous_file`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
     with temporary.open("wb") as file:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
+    if previous and path.is_file():
+        _keep(path, previous)
     os.replace(temporary, path)
+    _sync_folder(path.parent)
+
+
+def previous_file(path: Path, number: int) -> Path:
+    """Return where an earlier version of a file is kept; number 1 is the last before the present one."""
+    return path.with_name(f"{path.stem}_{number}{path.suffix}")
+
+
+def _keep(path: Path, previous: int) -> None:
+    for number in range(previous, 1, -1):
+        if previous_file(path, number - 1).is_file():
+            os.replace(previous_file(path, number - 1), previous_file(path, number))
+    # a second name for the same content, so that there is a whole file under the first name at every moment
+    link = path.with_name(path.name + ".link")
+    link.unlink(missing_ok=True)
+    try:
+        os.link(path, link)
+    except OSError:
+        # this file system has no second names
+        shutil.copyfile(path, link)
+    os.replace(link, previous_file(path, 1))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make renames last through a power cut, where folders can be synchronised."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    with suppress(OSError):
+        os.fsync(handle)
+    os.close(handle)
 
 
 def load_weights_only(path: Path, *, allowed: Sequence[Any] = ()) -> Any:

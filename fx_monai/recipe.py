@@ -18,7 +18,7 @@ from fx_monai.data.transforms import Augmentation
 from fx_monai.errors import ConfigError, did_you_mean
 from fx_monai.models.config import ModelConfig
 from fx_monai.shipped import shipped_folder
-from fx_monai.types import Kind, Task
+from fx_monai.types import Kind, Order, Task
 
 RECIPES = ("demo", "real_small")
 
@@ -121,6 +121,12 @@ class ScheduleSection(Section):
         lock_classification: classification gets a LOCK phase too (Foundation X+).
         min_batches: per kind, lower limit of the length of a RELEASE phase; a small dataset is passed several times.
         max_batches: upper limit of the length of a RELEASE phase; absent = one full pass.
+        order: ``dataset`` (dataset by dataset, task by task), ``interleaved`` (a batch of every task in turn) or
+            ``sqrt`` (shuffled, shares by the square root of the tasks' lengths).
+        accumulate: batches whose gradients one optimiser step sums, in the memory of the largest; ``all`` = as many as
+            there are tasks, so that an interleaved step sees every task once.
+        unit_losses: divide each task's loss by what an untrained network has, so that all begin at about 1.
+        audit: prove after every phase, by hashes, that exactly its parameters have moved.
     """
 
     cycles: int = Field(ge=1)
@@ -129,30 +135,50 @@ class ScheduleSection(Section):
     lock_classification: bool = False
     min_batches: dict[Kind, int] = {}
     max_batches: int | None = Field(default=None, ge=1)
+    order: Order = Order.DATASET
+    accumulate: Annotated[int, Field(ge=1)] | Literal["all"] = 1
+    unit_losses: bool = False
+    audit: bool = False
 
 
 class TeacherSection(Section):
     """The EMA teacher.
 
     Attributes:
-        ema_momentum: m in ``teacher = m teacher + (1 - m) student``.
+        enabled: off trains and evaluates the student alone.
+        parts: shared parts that the teacher covers, ``backbone`` among them.
+        ema_momentum: m in ``teacher = m teacher + (1 - m) student``, at the start of the run.
+        ema_momentum_end: m at the end, reached by a cosine; absent = constant.
         update: the event after which the teacher is updated.
-        consistency: weight c in ``(1 - c) task loss + c consistency loss``; 0 = no consistency loss.
+        consistency: weight c in ``(1 - c) task loss + c consistency loss``, at the start; 0 = no consistency loss.
+        consistency_end: c at the end, reached by a cosine; absent = constant.
     """
 
+    enabled: bool = True
+    parts: tuple[Literal["backbone", "loc_encoder", "seg_decoder"], ...] = ("backbone", "loc_encoder", "seg_decoder")
     ema_momentum: float = Field(default=0.8, ge=0, le=1)
+    ema_momentum_end: float | None = Field(default=None, ge=0, le=1)
     update: Literal["iteration", "phase", "task", "cycle"] = "phase"
     consistency: float = Field(default=0.5, ge=0, lt=1)
+    consistency_end: float | None = Field(default=None, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> TeacherSection:
+        if "backbone" not in self.parts:
+            raise ValueError(f"parts = {list(self.parts)}; the others need the backbone")
+        return self
 
 
 class OptimiserSection(Section):
-    """AdamW with one learning rate per kind of parameter group, linear warm-up over steps, then cosine decay.
+    """AdamW with one learning rate per kind of parameter group, linear warm-up, then cosine decay.
 
     Attributes:
         backbone: learning rate of the backbone.
         trunk: learning rate of the other shared parts: projector, localization encoder, segmentation decoder.
         heads: learning rate of everything that belongs to one task alone.
         weight_decay: decoupled weight decay.
+        rate_schedule: ``steps`` (warm-up over ``warmup_steps``) or ``cycles`` (Foundation X: constant inside a cycle,
+            the first cycle warms up).
         warmup_steps: steps of the linear warm-up.
         final_fraction: learning rate at the end as a fraction of the base.
         clip_norm: gradient norm limit over the parameters that are active in the phase.
@@ -162,6 +188,7 @@ class OptimiserSection(Section):
     trunk: float = Field(default=5e-4, ge=0)
     heads: float = Field(default=1e-3, ge=0)
     weight_decay: float = Field(default=1e-2, ge=0)
+    rate_schedule: Literal["steps", "cycles"] = "steps"
     warmup_steps: int = Field(default=50, ge=0)
     final_fraction: float = Field(default=0.01, ge=0, le=1)
     clip_norm: float = Field(default=1.0, gt=0)
@@ -173,16 +200,38 @@ class EvaluationSection(Section):
     Attributes:
         every_cycles: validation after every so many cycles, and always after the last one.
         batch_size: images per forward pass.
+        patience: stop after so many evaluations in a row without a better mean; absent = never.
     """
 
     every_cycles: int = Field(default=1, ge=1)
     batch_size: int = Field(default=32, ge=1)
+    patience: int | None = Field(default=None, ge=1)
 
 
 class CheckpointSection(Section):
-    """When the state is saved: after every cycle, and at the end of a phase when ``every_seconds`` have passed."""
+    """What is saved and when; always after a cycle and when the run is asked to stop.
+
+    Attributes:
+        every_seconds: time between two saves inside a cycle.
+        keep_last: checkpoints that are kept: the newest and those before it.
+        best_per_task: also keep, in the folder ``best``, the weights that were best on validation for each task.
+    """
 
     every_seconds: float = Field(default=60.0, ge=0)
+    keep_last: int = Field(default=2, ge=1)
+    best_per_task: bool = False
+
+
+class ComputeSection(Section):
+    """How the arithmetic is done.
+
+    Attributes:
+        precision: of the forward pass; ``float32`` is taken where the device has no 16-bit arithmetic of its own.
+        compile: let ``torch.compile`` translate the trunk; pays on GPUs in long runs.
+    """
+
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    compile: bool = False
 
 
 class Recipe(Section):
@@ -193,6 +242,8 @@ class Recipe(Section):
         description: one or two sentences.
         seed: of the weights, the order and the augmentation.
         demo_cohort: number of phantoms; the demo cohort is written to the data root when that doesn't exist.
+        init_from: weights (``model.pt``) or checkpoint of a run to start from; its tasks keep their heads, new ones get
+            fresh heads.
         primary: task whose segmentation logits are the network's first output; the first segmentation task when absent.
     """
 
@@ -204,12 +255,14 @@ class Recipe(Section):
     data: DataSection = DataSection()
     augmentation: Augmentation = Augmentation()
     model: ModelConfig = ModelConfig()
+    init_from: str | None = None
     primary: str | None = None
     schedule: ScheduleSection
     teacher: TeacherSection = TeacherSection()
     optimiser: OptimiserSection = OptimiserSection()
     evaluation: EvaluationSection = EvaluationSection()
     checkpoint: CheckpointSection = CheckpointSection()
+    compute: ComputeSection = ComputeSection()
 
     @property
     def tasks(self) -> tuple[Task, ...]:

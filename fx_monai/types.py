@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
+from itertools import count
 
 
 class Kind(StrEnum):
@@ -19,6 +21,17 @@ class Mode(StrEnum):
 
     LOCK = "lock"
     RELEASE = "release"
+
+
+class Order(StrEnum):
+    """The order of a cycle."""
+
+    DATASET = "dataset"
+    """Dataset by dataset, inside a dataset kind by kind; every task has phases of its own."""
+    INTERLEAVED = "interleaved"
+    """One batch of every task in turn, as often as the longest task has batches; shorter ones begin anew."""
+    SQRT = "sqrt"
+    """Shuffled; a task's share of the batches goes with the square root of its length."""
 
 
 @dataclass(frozen=True, order=True)
@@ -50,14 +63,48 @@ class TaskSpec:
 
 @dataclass(frozen=True)
 class Phase:
-    """One task in one mode for a number of batches.
+    """One task in one mode for a number of batches; interleaved orders have phases that mix several tasks.
 
     Args:
-        task: the task that is trained.
+        sequence: the task of every batch, at least one batch.
         mode: LOCK or RELEASE.
-        num_batches: optimiser steps of this phase, at least 1.
+        batches_per_step: batches whose gradients are summed for one optimiser step; the last step may have fewer.
     """
 
-    task: Task
+    sequence: tuple[Task, ...]
     mode: Mode
-    num_batches: int
+    batches_per_step: int = 1
+
+    @classmethod
+    def of(cls, task: Task, mode: Mode, num_batches: int) -> Phase:
+        """Return the phase of a single task."""
+        return cls((task,) * num_batches, mode)
+
+    def __str__(self) -> str:
+        name = str(self.tasks[0]) if len(self.tasks) == 1 else f"{len(self.tasks)} tasks"
+        return f"{name} {self.mode.value.upper()}"
+
+    @cached_property
+    def tasks(self) -> tuple[Task, ...]:
+        """The different tasks, in the order of their first batch."""
+        return tuple(dict.fromkeys(self.sequence))
+
+    @property
+    def num_batches(self) -> int:
+        """Batches of this phase."""
+        return len(self.sequence)
+
+    @property
+    def num_steps(self) -> int:
+        """Optimiser steps of this phase."""
+        return -(-len(self.sequence) // self.batches_per_step)
+
+    def batches(self, step: int) -> tuple[tuple[Task, int], ...]:
+        """Return the batches of a step: their task, and their number among the batches of that task."""
+        at = step * self.batches_per_step
+        return self._numbered[at : at + self.batches_per_step]
+
+    @cached_property
+    def _numbered(self) -> tuple[tuple[Task, int], ...]:
+        counts = {task: count() for task in self.tasks}
+        return tuple((task, next(counts[task])) for task in self.sequence)

@@ -134,7 +134,6 @@ def tiny_recipe(path: Path, **changes: object) -> Path:
         },
         "schedule": {"cycles": 2, "batch_size": 4},
         "optimiser": {"warmup_steps": 2},
-        "checkpoint": {"every_seconds": 0},
     }
     for key, value in changes.items():
         node = content

@@ -16,7 +16,7 @@ from fx_monai.apps.overlays import write_test_overlays
 from fx_monai.apps.prediction import RESEARCH_ONLY
 from fx_monai.apps.tables import score_table, write_csv
 from fx_monai.engine.evaluator import MatrixEvaluator
-from fx_monai.engine.handlers import Row
+from fx_monai.engine.history import Row
 from fx_monai.files import write_text
 from fx_monai.models.weights import load_network
 

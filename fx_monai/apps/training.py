@@ -20,13 +20,20 @@ from fx_monai.apps.devices import choose_device, seed_everything
 from fx_monai.apps.experiment import Experiment, open_experiment
 from fx_monai.apps.results import write_results
 from fx_monai.engine.checkpoint import RunState
-from fx_monai.engine.ema_teacher import EMATeacher
+from fx_monai.engine.ema_teacher import EMATeacher, count_updates
 from fx_monai.engine.evaluator import MatrixEvaluator
-from fx_monai.engine.handlers import Checkpoints, History, Progress, Validation
-from fx_monai.engine.optim import LearningRate, build_optimiser
+from fx_monai.engine.history import History
+from fx_monai.engine.learning_rate import LearningRate, by_cycle, by_step
+from fx_monai.engine.optim import build_optimiser
+from fx_monai.engine.phase_audit import PhaseAudit
+from fx_monai.engine.precision import usable_precision
+from fx_monai.engine.progress import Progress
+from fx_monai.engine.ramp import Ramp
+from fx_monai.engine.saving import Checkpoints
 from fx_monai.engine.schedule import Schedule, build_schedule
 from fx_monai.engine.tracking import MLflowTracker
 from fx_monai.engine.trainer import CyclicTrainer
+from fx_monai.engine.validation import Scores, Validation
 from fx_monai.errors import CheckpointError, ConfigError
 from fx_monai.models.card import ModelCard
 from fx_monai.models.foundation_x import FoundationX
@@ -98,20 +105,29 @@ class TrainingSession:
             heads=self.recipe.optimiser.heads,
             weight_decay=self.recipe.optimiser.weight_decay,
         )
-        self.teacher = EMATeacher(
-            self.network.trunk,
-            ema_momentum=self.recipe.teacher.ema_momentum,
-            update=self.recipe.teacher.update,
-        )
-        self.history = History()
+        self.teacher = self._teacher()
+        self.history = History(self.teacher)
         self.tracker: MLflowTracker | None = None
 
     def _primary(self) -> Task | None:
         return next((task for task in self.recipe.tasks if str(task) == self.recipe.primary), None)
 
     def networks(self) -> dict[str, FoundationX]:
-        """Return what is evaluated: the student, and the teacher's trunk with the student's heads."""
+        """Return what is evaluated: the student, and (if there is one) the teacher's trunk with the student's heads."""
+        if self.teacher is None:
+            return {"student": self.network}
         return {"student": self.network, "teacher": self.network.with_trunk(self.teacher.trunk)}
+
+    def _teacher(self) -> EMATeacher | None:
+        section = self.recipe.teacher
+        if not section.enabled:
+            return None
+        return EMATeacher(
+            self.network.trunk,
+            ema_momentum=_ramp(section.ema_momentum, section.ema_momentum_end),
+            update=section.update,
+            parts=section.parts,
+        )
 
     def evaluator(
         self,
@@ -146,7 +162,24 @@ class TrainingSession:
             lock_classification=section.lock_classification,
             min_batches=section.min_batches,
             max_batches=section.max_batches,
+            order=section.order,
+            batches_per_step=section.accumulate,
+            seed=self.recipe.seed,
         )
+
+    def _learning_rate(self, schedule: Schedule) -> LearningRate:
+        section = self.recipe.optimiser
+        if section.rate_schedule == "cycles":
+            return LearningRate(self.optimiser, by_cycle(schedule, final_fraction=section.final_fraction))
+        factor = by_step(schedule, warmup_steps=section.warmup_steps, final_fraction=section.final_fraction)
+        return LearningRate(self.optimiser, factor)
+
+    def _precision(self) -> str:
+        wanted = self.recipe.compute.precision
+        usable = usable_precision(wanted, self.device)
+        if usable != wanted:
+            say(f"note: {self.device.type} has no {wanted} arithmetic of its own; training in {usable}")
+        return usable
 
     def trainer(
         self,
@@ -170,32 +203,21 @@ class TrainingSession:
         extra = list(train_handlers or ())
         validator = validator or self.evaluator("val")
         validation = Validation(
-            lambda: _evaluate(validator),
+            lambda: self._evaluate(validator),
             self._keep,
             every_cycles=recipe.evaluation.every_cycles,
             history=self.history,
+            keep_task=self._keep_task if recipe.checkpoint.best_per_task else None,
+            patience=recipe.evaluation.patience,
         )
-        modules: dict[str, Any] = {
-            "student": self.network,
-            "teacher": self.teacher,
-            "optimiser": self.optimiser,
-            "history": self.history,
-            "validation": validation,
-        }
-        learning_rate = LearningRate(
-            self.optimiser,
-            total_steps=schedule.total_steps,
-            warmup_steps=recipe.optimiser.warmup_steps,
-            final_fraction=recipe.optimiser.final_fraction,
-        )
-        handlers: list[Any] = [learning_rate, self.history, validation]
+        handlers: list[Any] = [self._learning_rate(schedule), self.history, validation]
+        if recipe.schedule.audit:
+            handlers.insert(0, PhaseAudit(self.network.module_groups()))
         if not any(type(handler).__name__ == "MLFlowHandler" for handler in extra):
             self.tracker = self._tracker()
-            modules["tracker"] = self.tracker
             handlers.append(self.tracker)
-        state = RunState(modules, identity=self._identity(schedule))
-        self.checkpoints = Checkpoints(state, self.checkpoint_path, every_seconds=recipe.checkpoint.every_seconds)
-        progress = Progress(total_steps=schedule.total_steps, cycles=schedule.cycles)
+        if self.teacher is not None:
+            self.teacher.total_updates = count_updates(schedule, recipe.teacher.update)
         trainer = CyclicTrainer(
             device=self.device,
             max_epochs=schedule.cycles,
@@ -204,15 +226,41 @@ class TrainingSession:
             schedule=schedule,
             loaders=loaders,
             teacher=self.teacher,
-            consistency=recipe.teacher.consistency,
+            consistency=_ramp(recipe.teacher.consistency, recipe.teacher.consistency_end),
             clip_norm=recipe.optimiser.clip_norm,
-            train_handlers=[*handlers, *extra, progress],
-            checkpoints=self.checkpoints,
+            unit_losses=recipe.schedule.unit_losses,
+            precision=self._precision(),
+            train_handlers=[*handlers, *extra, Progress(total_steps=schedule.total_steps, cycles=schedule.cycles)],
         )
+        state = self._run_state(trainer, validation)
+        self.checkpoints = Checkpoints(state, self.checkpoint_path, every_seconds=recipe.checkpoint.every_seconds)
+        self.checkpoints.attach(trainer)
         if self.resume:
             trainer.start_at(state.restore(self.checkpoint_path))
             say(f"resumed at step {trainer.state.iteration} of {schedule.total_steps}")
+            validation.catch_up(trainer)
         return trainer
+
+    def _run_state(self, trainer: CyclicTrainer, validation: Validation) -> RunState:
+        modules = {
+            "student": self.network,
+            "teacher": self.teacher,
+            "optimiser": self.optimiser,
+            "scaler": trainer.precision.scaler,
+            "history": self.history,
+            "validation": validation,
+            "tracker": self.tracker,
+        }
+        return RunState(
+            {name: module for name, module in modules.items() if module is not None},
+            identity=self._identity(trainer.schedule),
+            keep_last=self.recipe.checkpoint.keep_last,
+        )
+
+    def _evaluate(self, validator: MatrixEvaluator) -> Scores | None:
+        validator.interrupted = self.checkpoints.stop_requested
+        validator.run()
+        return None if self.checkpoints.stopped else (validator.rows, validator.means)
 
     def _tracker(self) -> MLflowTracker:
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -238,22 +286,31 @@ class TrainingSession:
     def _keep(self, model: str, cycle: int, mean: float | None) -> None:
         if mean is None:
             say("note: no validation score is defined; model.pt holds the final student, not a selected one")
-        card = ModelCard(
+        write_weights(self.networks()[model], self._card(model, cycle, mean), self.weights_path)
+
+    def _keep_task(self, model: str, cycle: int, task: str, value: float) -> None:
+        path = self.output_dir / "best" / f"{task.replace('/', '_')}.pt"
+        write_weights(self.networks()[model], self._card(model, cycle, value, task), path)
+
+    def _card(self, model: str, cycle: int, value: float | None, task: str = "") -> ModelCard:
+        notes = (PHANTOM_NOTE if self.recipe.demo_cohort else "", f"chosen for {task}" if task else "")
+        return ModelCard(
             fx_monai_version=__version__,
             recipe=self.recipe.name,
             seed=self.recipe.seed,
             model=model,
             cycle=cycle,
-            validation_mean=mean,
-            note=PHANTOM_NOTE if self.recipe.demo_cohort else "",
+            validation_mean=value,
+            note="; ".join(filter(None, notes)),
         )
-        write_weights(self.networks()[model], card, self.weights_path)
 
     def finish(self) -> Path:
         """Evaluate the selected weights on the test split, write tables and overlays, close the MLflow run."""
         if self.checkpoints.stopped:
             say(f"stopped; go on with --resume (checkpoint: {self.checkpoint_path})")
             return self.output_dir
+        if self.tracker is not None:
+            self.tracker.log_new()
         folder = write_results(self)
         if self.tracker is not None:
             self.tracker.finish()
@@ -336,16 +393,15 @@ def _check_output(checkpoint: Path, resume: bool) -> None:
         ) from error
 
 
-def _evaluate(validator: MatrixEvaluator) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    validator.run()
-    return validator.rows, validator.means
+def _ramp(start: float, end: float | None) -> Ramp:
+    return Ramp(start, start if end is None else end)
 
 
 def _describe(session: TrainingSession) -> None:
     schedule = session.schedule()
     say(f"{len(schedule.phases)} phases, {schedule.steps_per_cycle} steps a cycle, {schedule.total_steps} in all")
     for phase in schedule.phases:
-        say(f"  {phase.task!s:44s}{phase.mode.value:8s}{phase.num_batches:5d} batches")
+        say(f"  {phase!s:52s}{phase.num_batches:5d} batches{phase.num_steps:5d} steps")
     for name, module in session.network.module_groups().items():
         say(f"  {name:44s}{sum(p.numel() for p in module.parameters()) / 1e6:8.2f} M parameters")
     total = sum(p.numel() for p in session.network.parameters())

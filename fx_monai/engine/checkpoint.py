@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from fx_monai.engine.processes import gather, is_writer, rank
+from fx_monai.engine.rng import restore_rng, rng_state
 from fx_monai.errors import CheckpointError
-from fx_monai.files import load_weights_only, save_atomically
+from fx_monai.files import load_weights_only, previous_file, save_atomically
 
-FORMAT = "fx_monai checkpoint 1"
+FORMAT = "fx_monai checkpoint 2"
+_REMEDY = "Resume with the recipe and data the run was started with, or start in a new output folder"
 
 
 class RunState:
@@ -20,58 +21,95 @@ class RunState:
     Args:
         modules: objects with ``state_dict`` and ``load_state_dict`` by name: student, teacher, optimiser, ...
         identity: plain values that must be equal for a resume to make sense, such as the resolved recipe.
+        keep_last: checkpoints that are kept, the newest and ``keep_last - 1`` before it.
     """
 
-    def __init__(self, modules: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    def __init__(self, modules: Mapping[str, Any], identity: Mapping[str, Any], *, keep_last: int = 2) -> None:
         self.modules = modules
         self.identity = dict(identity)
+        self.keep_last = keep_last
 
     def save(self, path: Path, *, step: int) -> None:
-        """Write the checkpoint of a run that has done ``step`` steps."""
+        """Write the checkpoint of a run that has done ``step`` steps; of several processes, the first writes."""
+        states = gather(rng_state())
+        if not is_writer():
+            return
         state = {
             "format": FORMAT,
             "step": step,
             "identity": self.identity,
-            "rng": torch.get_rng_state(),
-            "gpu_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "rng": states,
             "modules": {name: module.state_dict() for name, module in self.modules.items()},
         }
-        save_atomically(state, path)
+        save_atomically(state, path, previous=self.keep_last - 1)
 
     def restore(self, path: Path) -> int:
         """Load a checkpoint into the objects and return its step.
 
         Raises:
-            CheckpointError: not a checkpoint, made by another recipe, or not fitting the network.
+            CheckpointError: not a checkpoint, made by another recipe, or not fitting the network; names the previous
+                checkpoint when that one is whole.
         """
-        state = load_weights_only(path)
-        remedy = "Resume with the recipe and data the run was started with, or start in a new output folder"
-        if not isinstance(state, dict) or state.get("format") != FORMAT:
-            raise CheckpointError(
-                where=str(path), problem="not a training checkpoint", expected=f"the format '{FORMAT}'", remedy=remedy
-            )
-        changed = _differences(state.get("identity", {}), self.identity)
+        state = read_checkpoint(path)
+        changed = _differences(state["identity"], self.identity)
         if changed:
             raise CheckpointError(
                 where=str(path),
                 problem=f"the checkpoint was made with another {', '.join(changed[:5])}",
                 expected="the same recipe, data and classes as when the run was started",
-                remedy=remedy,
+                remedy=_REMEDY,
             )
         try:
             for name, module in self.modules.items():
                 module.load_state_dict(state["modules"][name])
-            torch.set_rng_state(state["rng"])
-            if state["gpu_rng"] and torch.cuda.is_available():
-                torch.cuda.set_rng_state_all(state["gpu_rng"])
+            if rank() < len(state["rng"]):
+                restore_rng(state["rng"][rank()])
             return int(state["step"])
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise CheckpointError(
                 where=str(path),
                 problem=f"the checkpoint does not fit ({' '.join(str(error).split())[:300]})",
                 expected="the network, optimiser and teacher of this recipe",
-                remedy=remedy,
+                remedy=_REMEDY,
             ) from error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the content of a checkpoint.
+
+    Raises:
+        CheckpointError: missing, damaged or something else; names the previous checkpoint when that one is whole.
+    """
+    try:
+        return _read(path)
+    except CheckpointError as error:
+        number, found = 1, None
+        while found is None and previous_file(path, number).is_file():
+            found, number = _try(previous_file(path, number)), number + 1
+        if found is None:
+            raise
+        raise CheckpointError(
+            where=error.where,
+            problem=error.problem,
+            expected=error.expected,
+            remedy=f"Take the previous one: rename {found[0].name} (step {found[1]}) to {path.name} and resume again",
+        ) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    state = load_weights_only(path)
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise CheckpointError(
+            where=str(path), problem="not a training checkpoint", expected=f"the format '{FORMAT}'", remedy=_REMEDY
+        )
+    return state
+
+
+def _try(path: Path) -> tuple[Path, int] | None:
+    try:
+        return path, int(_read(path)["step"])
+    except CheckpointError:
+        return None
 
 
 def _differences(old: Any, new: Any, path: str = "") -> list[str]:

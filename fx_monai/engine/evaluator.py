@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,20 +11,13 @@ from monai.engines.workflow import Workflow
 
 from fx_monai.data.dataset import TaskDataset, to_device
 from fx_monai.data.loader import evaluation_batches
+from fx_monai.engine.walker import TaskBatch
 from fx_monai.keys import IMAGE
 from fx_monai.metrics.scores import TaskScorer, primary_metric
 from fx_monai.models.foundation_x import FoundationX
 from fx_monai.types import Task
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class TaskBatch:
-    """An evaluation batch and the task it belongs to."""
-
-    task: Task
-    batch: dict[str, Any]
 
 
 class _TaskBatches:
@@ -75,6 +67,8 @@ class MatrixEvaluator(Workflow):
         self.split = split
         self.rows: list[Row] = []
         self.means: dict[str, float] = {}
+        self.interrupted: Callable[[], bool] = lambda: False
+        """Asked after every batch; True breaks the evaluation off, and it has no scores."""
         super().__init__(device, 1, _TaskBatches(self.datasets, batch_size), decollate=False)
         self.add_event_handler(Events.STARTED, self._begin)
         self.add_event_handler(Events.COMPLETED, self._finish)
@@ -102,10 +96,17 @@ class MatrixEvaluator(Workflow):
         for model, network in self.networks.items():
             output = network.predict_tasks(batch[IMAGE], [item.task])[item.task]
             self.scorers[item.task, model].add(output, batch)
+        if self.interrupted():
+            self.terminate()
         return {}
 
     def _finish(self) -> None:
         self.rows, primary = [], {model: [] for model in self.networks}  # type: ignore[var-annotated]
+        self.means, self.state.metrics = {}, {}
+        for model, network in self.networks.items():
+            network.train(self._training[model])
+        if self.should_terminate:
+            return
         for (task, model), scorer in self.scorers.items():
             scores = scorer.scores()
             for metric, value in scores.items():
@@ -125,5 +126,3 @@ class MatrixEvaluator(Workflow):
                 primary[model].append(value)
         self.means = {model: sum(values) / len(values) for model, values in primary.items() if values}
         self.state.metrics = {f"{r['dataset']}/{r['kind']}/{r['metric']}/{r['model']}": r["value"] for r in self.rows}
-        for model, network in self.networks.items():
-            network.train(self._training[model])

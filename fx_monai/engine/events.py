@@ -5,10 +5,18 @@ from __future__ import annotations
 from ignite.engine import EventEnum
 
 
-class PhaseEvents(EventEnum):
-    """Fired around a phase; ``engine.state.batch.position`` tells which."""
+class ScheduleEvents(EventEnum):
+    """Fired around cycles, datasets, tasks and phases; ``engine.state.batch.position`` tells which.
 
+    STARTED comes before the first step, from the outside in, also when a run resumes inside; COMPLETED after the last
+    step, from the inside out.
+    """
+
+    CYCLE_STARTED = "cycle_started"
+    DATASET_STARTED = "dataset_started"
+    TASK_STARTED = "task_started"
     PHASE_STARTED = "phase_started"
-    """Before the first step of a phase, also when a run resumes inside it."""
     PHASE_COMPLETED = "phase_completed"
-    """After the last step of a phase."""
+    TASK_COMPLETED = "task_completed"
+    DATASET_COMPLETED = "dataset_completed"
+    CYCLE_COMPLETED = "cycle_completed"

@@ -12,8 +12,9 @@ from collections.abc import Collection, Mapping
 from ignite.engine import Engine
 from torch import nn
 
-from fx_monai.engine.events import PhaseEvents
+from fx_monai.engine.events import ScheduleEvents
 from fx_monai.models.foundation_x import groups_of
+from fx_monai.types import Phase
 
 
 class LockRelease:
@@ -28,12 +29,11 @@ class LockRelease:
 
     def attach(self, engine: Engine) -> None:
         """Apply at every PHASE_STARTED of the trainer, also when a phase is resumed."""
-        engine.add_event_handler(PhaseEvents.PHASE_STARTED, self)
+        engine.add_event_handler(ScheduleEvents.PHASE_STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
         """Apply the phase of the trainer's current batch."""
-        phase = engine.state.batch.position.phase
-        self.apply(groups_of(phase.task, phase.mode, self.groups))
+        self.apply(trainable_groups(engine.state.batch.position.phase, self.groups))
 
     def apply(self, trainable: Collection[str]) -> None:
         """Make the named groups trainable (train mode, gradients on); lock all others (evaluation mode, off)."""
@@ -47,3 +47,8 @@ class LockRelease:
                 if name not in trainable:
                     # weight decay and momentum move a parameter that still has a gradient
                     parameter.grad = None
+
+
+def trainable_groups(phase: Phase, declared: Collection[str]) -> tuple[str, ...]:
+    """Return the names of the module groups, among those the network declares, that a phase trains for its tasks."""
+    return tuple(dict.fromkeys(name for task in phase.tasks for name in groups_of(task, phase.mode, declared)))

@@ -1,15 +1,11 @@
-"""One optimiser that holds every trainable parameter exactly once, and its learning rates."""
+"""One optimiser that holds every trainable parameter exactly once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import partial
 
 import torch
-from ignite.engine import Engine, Events
 from torch import nn
-
-from fx_monai.engine.schedule import learning_rate_factor
 
 
 def build_optimiser(
@@ -49,35 +45,6 @@ def build_optimiser(
                     }
                 )
     return torch.optim.AdamW(parameter_groups, fused=True)
-
-
-class LearningRate:
-    """Handler that sets every group's learning rate before each step, as a pure function of the step.
-
-    Args:
-        optimiser: made by :func:`build_optimiser`.
-        total_steps: of the whole run.
-        warmup_steps: see :func:`fx_monai.engine.schedule.learning_rate_factor`.
-        final_fraction: see :func:`fx_monai.engine.schedule.learning_rate_factor`.
-    """
-
-    def __init__(
-        self, optimiser: torch.optim.Optimizer, *, total_steps: int, warmup_steps: int, final_fraction: float
-    ) -> None:
-        self.optimiser = optimiser
-        self.factor = partial(
-            learning_rate_factor, total_steps=total_steps, warmup_steps=warmup_steps, final_fraction=final_fraction
-        )
-
-    def attach(self, engine: Engine) -> None:
-        """Set the rates at every ITERATION_STARTED."""
-        engine.add_event_handler(Events.ITERATION_STARTED, self)
-
-    def __call__(self, engine: Engine) -> None:
-        """Set the rates of the step that is about to run (Ignite counts it from 1)."""
-        factor = self.factor(engine.state.iteration - 1)
-        for group in self.optimiser.param_groups:
-            group["lr"] = group["base_lr"] * factor
 
 
 def clip_active(parameters: Iterable[nn.Parameter], max_norm: float) -> torch.Tensor:

@@ -19,8 +19,8 @@ from typing import Any
 from filelock import FileLock
 from ignite.engine import Engine, Events
 
-from fx_monai.engine.events import PhaseEvents
-from fx_monai.engine.handlers import History, Row
+from fx_monai.engine.events import ScheduleEvents
+from fx_monai.engine.history import History, Row
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -65,8 +65,8 @@ class MLflowTracker:
     def attach(self, engine: Engine) -> None:
         """Follow the run from start to end; mark it FAILED when it raises and KILLED when it is stopped."""
         engine.add_event_handler(Events.STARTED, self._start)
-        engine.add_event_handler(PhaseEvents.PHASE_COMPLETED, self._log_new)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._log_new)
+        engine.add_event_handler(ScheduleEvents.PHASE_COMPLETED, self.log_new)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.log_new)
         engine.add_event_handler(Events.TERMINATE, self._terminate)
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
 
@@ -109,7 +109,8 @@ class MLflowTracker:
             return False
         return True
 
-    def _log_new(self) -> None:
+    def log_new(self) -> None:
+        """Write the rows of the history that have not been written."""
         phases, scores = self._logged
         for row in self.history.phases[phases:]:
             prefix = f"train/{row['dataset']}/{row['kind']}/{row['mode']}"

@@ -3,39 +3,48 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
 from monai.engines.trainer import Trainer
+from torch import Tensor
 
 from fx_monai.data.dataset import to_device
 from fx_monai.data.loader import TaskLoader
+from fx_monai.engine.consistency import Consistency
 from fx_monai.engine.ema_teacher import EMATeacher
-from fx_monai.engine.events import PhaseEvents
-from fx_monai.engine.lock_release import LockRelease
+from fx_monai.engine.events import ScheduleEvents
+from fx_monai.engine.finite_loss import FiniteLoss
+from fx_monai.engine.lock_release import LockRelease, trainable_groups
 from fx_monai.engine.optim import clip_active
-from fx_monai.engine.schedule import Schedule
-from fx_monai.engine.walker import PhaseBatch, ScheduleWalker
-from fx_monai.errors import FxError
+from fx_monai.engine.precision import Precision
+from fx_monai.engine.processes import mean_buffers, sum_gradients
+from fx_monai.engine.ramp import Ramp
+from fx_monai.engine.schedule import Level, Schedule
+from fx_monai.engine.walker import ScheduleWalker, Step, TaskBatch
 from fx_monai.keys import IMAGE, TEACHER_IMAGE
-from fx_monai.losses.consistency import consistency_loss
-from fx_monai.losses.task_loss import task_loss
-from fx_monai.models.foundation_x import FoundationX
+from fx_monai.losses.task_loss import initial_loss, task_loss
+from fx_monai.models.foundation_x import FoundationX, TaskOutput
 from fx_monai.types import Mode, Task
+
+_LOOK_EVERY = 50
+"""Losses that wait on a GPU before they are looked at."""
 
 
 class CyclicTrainer(Trainer):
     """Trains one network on all tasks, phase by phase.
 
-    Ignite's epoch is one cycle. :class:`~fx_monai.engine.events.PhaseEvents` are fired around every phase; stock
-    Ignite and MONAI handlers attach as usual. The output of a step is a list of one dict of 0-d tensors: ``loss``
-    (what was minimised), ``task_loss``, ``consistency_loss`` (absent in LOCK), ``gradient_norm``, and the parts of the
-    task loss.
+    Ignite's epoch is one cycle. :class:`~fx_monai.engine.events.ScheduleEvents` are fired around cycles, datasets,
+    tasks and phases; stock Ignite and MONAI handlers attach as usual. The output of a step is a list with one dict of
+    0-d tensors per batch of the step: ``loss`` (what was minimised), ``task_loss``, ``consistency_loss`` (absent in
+    LOCK), ``gradient_norm`` of the step, and the parts of the task loss.
 
     Source: Foundation X (WACV 2025), method figure. ``loss = (1 - c) task loss + c consistency loss`` in RELEASE; in
-    LOCK the consistency loss has no gradient, so the teacher isn't run and the task loss has weight 1.
+    LOCK the consistency loss has no gradient, so the teacher isn't run and the task loss has weight 1. A step of
+    several batches sums their gradients, batch after batch, so that it needs the memory of the largest one only.
 
     Args:
         device: where to train.
@@ -47,6 +56,8 @@ class CyclicTrainer(Trainer):
         teacher: the EMA teacher, or None to train without.
         consistency: weight c.
         clip_norm: limit of the gradient norm over the parameters active in the phase.
+        unit_losses: divide every task's loss by what an untrained network has, so that all begin at about 1.
+        precision: ``float32``, ``bfloat16`` or ``float16``, see :class:`fx_monai.engine.precision.Precision`.
         train_handlers: attached in order, after Lock-Release and the teacher.
         checkpoints: attached last, when everything of a step, phase or cycle has been done.
     """
@@ -61,29 +72,36 @@ class CyclicTrainer(Trainer):
         schedule: Schedule,
         loaders: Mapping[Task, TaskLoader],
         teacher: EMATeacher | None = None,
-        consistency: float = 0.5,
+        consistency: float | Ramp = 0.5,
         clip_norm: float = 1.0,
+        unit_losses: bool = False,
+        precision: str = "float32",
         train_handlers: Sequence[Any] | None = None,
         checkpoints: Any = None,
     ) -> None:
         self.schedule = Schedule(schedule.phases, max_epochs)
         self.walker = ScheduleWalker(self.schedule, loaders)
-        super().__init__(device, max_epochs, self.walker, decollate=False, event_names=[PhaseEvents])
+        super().__init__(device, max_epochs, self.walker, decollate=False, event_names=[ScheduleEvents])
         # an exception is reported by whoever catches it, not by the engine as well
         self.logger.setLevel(logging.CRITICAL)
         self.network = network
         self.optimiser = optimiser
         self.teacher = teacher
-        self.consistency = consistency
+        self.consistency = Consistency(teacher, consistency, self.schedule) if teacher is not None else None
         self.clip_norm = clip_norm
+        self.unit_losses = unit_losses
+        self.precision = Precision(precision, self.state.device)
+        self.finite_loss = FiniteLoss(every=1 if self.state.device.type == "cpu" else _LOOK_EVERY)
         self._parameters = list(network.parameters())
-        self.add_event_handler(Events.ITERATION_STARTED, self._fire_phase_started)
+        self.add_event_handler(Events.ITERATION_STARTED, self._fire_started)
         LockRelease(network.module_groups()).attach(self)
-        if teacher is not None:
+        self.add_event_handler(ScheduleEvents.PHASE_COMPLETED, self._share_buffers)
+        if teacher is not None and self.consistency is not None:
+            self.consistency.attach(self)
             teacher.attach(self)
         self._register_handlers(list(train_handlers or ()))
         # after the handlers of the step, so that a phase ends with its last step counted
-        self.add_event_handler(Events.ITERATION_COMPLETED, self._fire_phase_completed)
+        self.add_event_handler(Events.ITERATION_COMPLETED, self._fire_completed)
         if checkpoints is not None:
             checkpoints.attach(self)
 
@@ -98,44 +116,64 @@ class CyclicTrainer(Trainer):
         self.state.iteration = step
         self.state.epoch = step // self.schedule.steps_per_cycle
 
-    def _iteration(self, engine: Engine, item: PhaseBatch) -> list[dict[str, torch.Tensor]]:
-        phase, batch = item.position.phase, to_device(item.batch, self.state.device)
-        released = phase.mode is Mode.RELEASE
-
-        output = self.network.forward_task(batch[IMAGE], phase.task, trunk_grad=released)
-        loss, parts = task_loss(self.network.specs[phase.task], output, batch)
-        result = {"task_loss": loss.detach(), **{name: part.detach() for name, part in parts.items()}}
-        if released and self.teacher is not None and self.consistency > 0:
-            with torch.no_grad():
-                target = self.teacher.trunk.features(batch[TEACHER_IMAGE], phase.task.kind)
-            drift = consistency_loss(output.features, target)
-            loss = (1 - self.consistency) * loss + self.consistency * drift
-            result["consistency_loss"] = drift.detach()
-        if not torch.isfinite(loss):
-            raise _not_finite(item, loss)
-
+    def _iteration(self, engine: Engine, step: Step) -> list[dict[str, Tensor]]:
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        result["gradient_norm"] = clip_active(self._parameters, self.clip_norm)
-        self.optimiser.step()
+        outputs = []
+        for task_batch in step.batches:
+            outputs.append(self._backward(task_batch, step.position.phase.mode))
+            self.finite_loss.add(step, task_batch, outputs[-1]["loss"])
+        norm = self._update()
         # a list, as MONAI's own handlers expect it of an engine that trains on batches
-        return [{"loss": loss.detach(), **result}]
+        return [{**output, "gradient_norm": norm} for output in outputs]
 
-    def _fire_phase_started(self) -> None:
-        position = self.state.batch.position
-        if position.starts_phase or self.state.iteration - 1 == self.walker.start:
-            self.fire_event(PhaseEvents.PHASE_STARTED)
+    def _backward(self, task_batch: TaskBatch, mode: Mode) -> dict[str, Tensor]:
+        task, batch = task_batch.task, to_device(task_batch.batch, self.state.device)
+        spec = self.network.specs[task]
+        released = mode is Mode.RELEASE
+        with self.precision.autocast():
+            output = self.network.forward_task(batch[IMAGE], task, trunk_grad=released)
+        loss, parts = task_loss(spec, _in_float32(output), batch)
+        result = {"task_loss": loss.detach(), **{name: part.detach() for name, part in parts.items()}}
+        if self.unit_losses:
+            loss = loss / initial_loss(spec)
+        if released and self.consistency is not None and self.consistency.weight > 0:
+            weight = self.consistency.weight
+            with self.precision.autocast():
+                drift = self.consistency.loss(output.features, batch[TEACHER_IMAGE], task.kind, counted=True)
+            loss = (1 - weight) * loss + weight * drift
+            result["consistency_loss"] = drift.detach()
+        self.precision.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        return {"loss": loss.detach(), **result}
 
-    def _fire_phase_completed(self) -> None:
-        if self.state.batch.position.ends_phase:
-            self.fire_event(PhaseEvents.PHASE_COMPLETED)
+    def _update(self) -> Tensor:
+        """Clip and step; return the gradient norm before clipping, ()."""
+        scaler = self.precision.scaler
+        sum_gradients(self._parameters)
+        scaler.unscale_(self.optimiser)
+        norm = clip_active(self._parameters, self.clip_norm)
+        scaler.step(self.optimiser)
+        scaler.update()
+        return norm
+
+    def _share_buffers(self) -> None:
+        groups = self.network.module_groups()
+        names = trainable_groups(self.state.batch.position.phase, groups)
+        mean_buffers([groups[name] for name in names])
+        if self.teacher is not None:
+            mean_buffers([self.teacher.trunk.get_submodule(name) for name in names if name in self.teacher.parts])
+
+    def _fire_started(self) -> None:
+        resumed = self.state.iteration - 1 == self.walker.start
+        self._fire("started", tuple(Level) if resumed else self.state.batch.position.starts)
+
+    def _fire_completed(self) -> None:
+        self._fire("completed", self.state.batch.position.ends)
+
+    def _fire(self, what: str, levels: Iterable[Level]) -> None:
+        for level in levels:
+            self.fire_event(ScheduleEvents(f"{level}_{what}"))
 
 
-def _not_finite(item: PhaseBatch, loss: torch.Tensor) -> FxError:
-    position = item.position
-    return FxError(
-        where=f"cycle {position.cycle + 1}, {position.phase.task}, {position.phase.mode}, batch {position.batch + 1}",
-        problem=f"the loss is {loss.item()}, manifest rows {item.batch['row'].tolist()}",
-        expected="a finite loss",
-        remedy="Lower the learning rates (optimiser.*) or look at these images",
-    )
+def _in_float32(output: TaskOutput) -> TaskOutput:
+    predictions = {n: v.float() if v.is_floating_point() else v for n, v in output.predictions.items()}
+    return replace(output, predictions=predictions)

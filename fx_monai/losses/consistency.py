@@ -14,21 +14,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fx_monai.ops.global_sum import global_sum
 
-def consistency_loss(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> Tensor:
-    """Return the mean over the features of their mean squared distance, ().
+
+def consistency_loss(student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], *, counted: bool = True) -> Tensor:
+    """Return the mean over the teacher's features of their mean squared distance, ().
 
     Args:
         student: features by name; channels stand second in a (B, C, H, W) map, last otherwise.
-        teacher: the same names and shapes; no gradient flows into them.
+        teacher: some of these names, the same shapes; no gradient flows into them.
+        counted: False when the images are there to keep processes in step only.
 
     Raises:
-        KeyError: the teacher lacks a feature of the student.
+        KeyError: the student lacks a feature of the teacher.
     """
-    return torch.stack([_distance(feature, teacher[name].detach()) for name, feature in student.items()]).mean()
+    distances = [_distances(student[name], feature.detach()) for name, feature in teacher.items()]
+    sums = torch.stack([torch.stack([d.sum(), d.new_tensor(d.numel())]) for d in distances])
+    totals = global_sum(sums * float(counted))
+    return (totals[:, 0] / totals[:, 1]).mean()
 
 
-def _distance(student: Tensor, teacher: Tensor) -> Tensor:
+def _distances(student: Tensor, teacher: Tensor) -> Tensor:
     channels = 1 if student.ndim == 4 else -1
-    difference = F.normalize(student, dim=channels) - F.normalize(teacher, dim=channels)
-    return difference.square().sum(dim=channels).mean()
+    difference = F.normalize(student.float(), dim=channels) - F.normalize(teacher.float(), dim=channels)
+    return difference.square().sum(dim=channels)

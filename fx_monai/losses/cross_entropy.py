@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from fx_monai.losses.masked_bce import mean_of_known
+
 
 def masked_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the mean over the images whose labels are all known, (); 0 with a gradient path of zeros if there is none.
@@ -18,4 +20,4 @@ def masked_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """
     known = ~labels.isnan().any(dim=1)
     losses = F.cross_entropy(logits, labels.nan_to_num(0.0), reduction="none")
-    return (losses * known).sum() / known.sum().clamp(min=1)
+    return mean_of_known(losses, known)

@@ -11,20 +11,22 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from monai.losses import DiceLoss
 from torch import Tensor
 
-# smoothing is in pixels: it only matters for masks of a few pixels
+from fx_monai.ops.global_sum import global_sum
+
 _PIXELS = (0, 2, 3)
-_DICE = DiceLoss(batch=True, reduction="none", smooth_nr=1.0, smooth_dr=1.0)
+# in pixels: it only matters for masks of a few pixels
+_SMOOTHING = 1.0
 
 
 def dice_ce(logits: Tensor, masks: Tensor, annotated: Tensor) -> tuple[Tensor, Tensor]:
     """Return the Dice loss and the cross-entropy, () each; 0 with a gradient path of zeros if nothing is annotated.
 
-    Both are computed per class over the pixels of the whole batch, because small batches have many empty masks. The
-    Dice loss is averaged over the classes that occur in it. The cross-entropy of a class is the mean of its plain mean
-    over pixels and of its mean over inside and outside; it is averaged over the classes that are annotated.
+    Both are computed per class over the pixels of the whole batch (of all processes), because small batches have many
+    empty masks. The Dice loss is averaged over the classes that occur in it. The cross-entropy of a class is the mean
+    of its plain mean over pixels and of its mean over inside and outside; it is averaged over the classes that are
+    annotated.
 
     Args:
         logits: (B, K, H, W).
@@ -33,13 +35,19 @@ def dice_ce(logits: Tensor, masks: Tensor, annotated: Tensor) -> tuple[Tensor, T
     """
     counted = annotated[..., None, None].to(logits.dtype).expand_as(logits)
     target = masks.to(logits.dtype) * counted
-    per_class = _DICE(logits.sigmoid() * counted, target).flatten()
-    occurs = target.sum(dim=_PIXELS) > 0
-    dice = (per_class * occurs).sum() / occurs.sum().clamp(min=1)
+    probability = logits.sigmoid() * counted
     losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * counted
-    inside, outside = target.sum(dim=_PIXELS), (counted - target).sum(dim=_PIXELS)
-    mean_inside = (losses * target).sum(dim=_PIXELS) / inside.clamp(min=1)
-    mean_outside = (losses * (1 - target)).sum(dim=_PIXELS) / outside.clamp(min=1)
-    plain = losses.sum(dim=_PIXELS) / (inside + outside).clamp(min=1)
-    even = torch.where(occurs, (mean_inside + mean_outside) / 2, plain)
-    return dice, ((plain + even) / 2).sum() / annotated.any(dim=0).sum().clamp(min=1)
+    own = [probability * target, probability, target, counted, losses, losses * target]
+    images = [annotated.sum(dim=0).to(logits.dtype)]
+    sums = global_sum(torch.stack([*(pixels.sum(dim=_PIXELS) for pixels in own), *images]))
+    overlap, predicted, inside, area, loss, loss_inside, annotated_images = sums
+    occurs = inside > 0
+    dice = 1 - (2 * overlap + _SMOOTHING) / (predicted + inside + _SMOOTHING)
+    outside = area - inside
+    plain = loss / area.clamp(min=1)
+    even = (loss_inside / inside.clamp(min=1) + (loss - loss_inside) / outside.clamp(min=1)) / 2
+    cross_entropy = (plain + torch.where(occurs, even, plain)) / 2
+    return (
+        (dice * occurs).sum() / occurs.sum().clamp(min=1),
+        cross_entropy.sum() / (annotated_images > 0).sum().clamp(min=1),
+    )

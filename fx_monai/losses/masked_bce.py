@@ -5,8 +5,11 @@ Source: the usual multi-label loss of Foundation X (Sec. 3) and Ark. Deviation: 
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from fx_monai.ops.global_sum import global_sum
 
 
 def masked_bce(logits: Tensor, labels: Tensor) -> Tensor:
@@ -18,4 +21,15 @@ def masked_bce(logits: Tensor, labels: Tensor) -> Tensor:
     """
     known = ~labels.isnan()
     losses = F.binary_cross_entropy_with_logits(logits, labels.nan_to_num(0.0), reduction="none")
-    return (losses * known).sum() / known.sum().clamp(min=1)
+    return mean_of_known(losses, known)
+
+
+def mean_of_known(losses: Tensor, known: Tensor) -> Tensor:
+    """Return the mean of the losses that count, over all processes, (); 0 if none does.
+
+    Args:
+        losses: any shape.
+        known: the same shape, bool.
+    """
+    total, count = global_sum(torch.stack([(losses * known).sum(), known.sum().to(losses.dtype)]))
+    return total / count.clamp(min=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -14,6 +15,9 @@ from fx_monai.losses.masked_bce import masked_bce
 from fx_monai.losses.set_criterion import BoxTargets, set_criterion
 from fx_monai.ops.boxes import xyxy_to_cxcywh_norm
 from fx_monai.types import Kind, TaskSpec
+
+LOCALIZATION_AT_START = 8.0
+"""About what the localization loss of an untrained network is, measured on the demo cohort."""
 
 
 class HasPredictions(Protocol):
@@ -45,3 +49,14 @@ def task_loss(spec: TaskSpec, output: HasPredictions, batch: Mapping[str, Any]) 
         parts = set_criterion(predictions, BoxTargets(batch[BOX_LABELS], boxes, batch[BOXES_ANNOTATED]))
     total = sum(parts.values(), start=predictions["logits"].new_zeros(()))
     return total, parts
+
+
+def initial_loss(spec: TaskSpec) -> float:
+    """Return about what the loss of an untrained network is, so that a loss divided by it begins at 1.
+
+    Source: UMedPT (Nature Computational Science 2024), code: cross-entropy over ln K, binary cross-entropy over ln 2.
+    For segmentation an untrained network has a Dice loss of about 1 and a cross-entropy of ln 2.
+    """
+    if spec.task.kind is Kind.CLASSIFICATION:
+        return math.log(len(spec.classes)) if spec.exclusive else math.log(2)
+    return 1 + math.log(2) if spec.task.kind is Kind.SEGMENTATION else LOCALIZATION_AT_START

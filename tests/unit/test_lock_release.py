@@ -11,7 +11,7 @@ from fx_monai.data.loader import TaskLoader
 from fx_monai.data.store import ImageStore
 from fx_monai.data.transforms import Augmentation
 from fx_monai.engine.ema_teacher import EMATeacher
-from fx_monai.engine.events import PhaseEvents
+from fx_monai.engine.events import ScheduleEvents
 from fx_monai.engine.lock_release import LockRelease
 from fx_monai.engine.optim import build_optimiser
 from fx_monai.engine.schedule import Schedule, build_schedule
@@ -79,10 +79,12 @@ def moved(before, after):
 @pytest.mark.parametrize("kind", KINDS)
 def test_phase_moves_exactly_its_groups(loaders, kind, mode):
     # a RELEASE phase first, so that the optimiser holds momentum for everything
-    trainer = make_trainer(loaders, [Phase(TASKS[k], Mode.RELEASE, 1) for k in KINDS] + [Phase(TASKS[kind], mode, 2)])
+    trainer = make_trainer(
+        loaders, [Phase.of(TASKS[k], Mode.RELEASE, 1) for k in KINDS] + [Phase.of(TASKS[kind], mode, 2)]
+    )
     seen = {}
 
-    @trainer.on(PhaseEvents.PHASE_STARTED)
+    @trainer.on(ScheduleEvents.PHASE_STARTED)
     def _():
         seen["before"] = snapshot(trainer.network)
 
@@ -108,8 +110,8 @@ def test_events_and_teacher_updates_are_one_per_phase(loaders):
     schedule = build_schedule(dict.fromkeys(loaders, 3), cycles=2)
     trainer = make_trainer(loaders, schedule.phases, cycles=2)
     events = []
-    trainer.add_event_handler(PhaseEvents.PHASE_STARTED, lambda e: events.append(("start", e.state.iteration)))
-    trainer.add_event_handler(PhaseEvents.PHASE_COMPLETED, lambda e: events.append(("end", e.state.iteration)))
+    trainer.add_event_handler(ScheduleEvents.PHASE_STARTED, lambda e: events.append(("start", e.state.iteration)))
+    trainer.add_event_handler(ScheduleEvents.PHASE_COMPLETED, lambda e: events.append(("end", e.state.iteration)))
     trainer.run()
     # C 3 | L lock 1, release 3 | S lock 1, release 3, twice
     starts = [1, 4, 5, 8, 9, 12, 15, 16, 19, 20]
@@ -119,7 +121,7 @@ def test_events_and_teacher_updates_are_one_per_phase(loaders):
 
 
 def test_lock_runs_no_teacher_and_has_task_weight_one(loaders):
-    trainer = make_trainer(loaders, [Phase(TASKS[Kind.SEGMENTATION], Mode.LOCK, 1)])
+    trainer = make_trainer(loaders, [Phase.of(TASKS[Kind.SEGMENTATION], Mode.LOCK, 1)])
     trainer.run()
     output = trainer.state.output[0]
     assert "consistency_loss" not in output
@@ -127,7 +129,7 @@ def test_lock_runs_no_teacher_and_has_task_weight_one(loaders):
 
 
 def test_release_mixes_the_losses_by_the_given_weight(loaders):
-    trainer = make_trainer(loaders, [Phase(TASKS[Kind.SEGMENTATION], Mode.RELEASE, 1)], consistency=0.3)
+    trainer = make_trainer(loaders, [Phase.of(TASKS[Kind.SEGMENTATION], Mode.RELEASE, 1)], consistency=0.3)
     trainer.run()
     out = trainer.state.output[0]
     torch.testing.assert_close(out["loss"], 0.7 * out["task_loss"] + 0.3 * out["consistency_loss"])

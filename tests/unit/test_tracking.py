@@ -3,7 +3,7 @@ import multiprocessing
 import pytest
 from mlflow.tracking import MlflowClient
 
-from fx_monai.engine.handlers import History
+from fx_monai.engine.history import History
 from fx_monai.engine.tracking import MLflowTracker, score_name
 
 
@@ -46,12 +46,12 @@ def test_resumed_run_stays_one_run_and_writes_every_row_once(tmp_path):
         "cycle": 1,
     }
     history.scores.append(row)
-    first._log_new()
+    first.log_new()
     second = tracker(tmp_path / "m.db", history=history)
     second.load_state_dict(first.state_dict())
     second._start()
     history.scores.append({**row, "cycle": 2, "value": float("nan")})
-    second._log_new()
+    second.log_new()
     assert second.run_id == first.run_id
     client = MlflowClient(second.uri)
     assert [(m.step, m.value) for m in client.get_metric_history(first.run_id, "val/d/k/ap_0.4/student")] == [(1, 0.5)]
