@@ -184,3 +184,13 @@ def test_native_hannover_table():
     shown = index_dataset("hannover_covid", CXR / "hannover_labels")
     assert len(shown) == 36
     assert min(shown.column("width")) > 100
+
+
+def test_darwin_and_coco_exports_of_the_lungs_agree(manifests):
+    coco = {r.image_id: r for r in manifests["v7_lungs"]}
+    darwin = index_dataset("v7_lungs", CXR / "covid_ccby", options={"annotations": "v7_darwin"})
+    assert len(darwin) == len(coco) == 40
+    for record in darwin:
+        other = coco[record.image_id]
+        assert (record.patient_id, record.view, record.sex) == (other.patient_id, other.view, other.sex)
+        assert {m.data for m in record.masks} == {m.data for m in other.masks}

@@ -77,3 +77,20 @@ def test_names_that_tell_no_patient_are_refused():
     assert patient_of("00012345_017.png", "f") == "nih:12345"
     with pytest.raises(DataError, match="f, line 2: 'scan.png' is not an NIH file name"):
         patient_of("scan.png", "f, line 2")
+
+
+@pytest.mark.parametrize("path", ["dicom/00000007_000.dcm", "png/00000007_000.png", "images/00000007_000.jpg"])
+def test_images_of_the_cloud_copy_and_scaled_copies(root, path):
+    (root / "images_001" / "images" / IMAGE).unlink()
+    (root / "images_001" / "images").rmdir()
+    (root / "images_001").rmdir()
+    (root / path).parent.mkdir()
+    (root / path).write_bytes(b"x")
+    assert index_dataset("nih_chestxray14", root)[0].image_path == path
+    assert index_dataset("nih_chestxray14", root)[0].image_id == IMAGE
+
+
+def test_labels_of_a_bare_official_list(root):
+    # the last line has no newline, other copies have Windows line ends
+    (root / "test_list.txt").write_text(f"00000001_000.png\r\n{IMAGE}")
+    assert index_dataset("nih_chestxray14", root)[0].split == "test"

@@ -1,3 +1,4 @@
+import json
 import math
 
 import pytest
@@ -64,3 +65,73 @@ def test_a_cut_dicom_is_named(root):
     (root / "stage_2_train_images" / "a-1.dcm").write_bytes(b"")
     with pytest.raises(DataError, match="a-1.dcm: the file is empty"):
         index_dataset("rsna_pneumonia", root)
+
+
+OFFICIAL = [{"img_id": "00000007_002.png", "subset_img_id": "a-1", "SOPInstanceUID": "1.2.3", "orig_labels": []}]
+
+
+def test_rsna_s_own_map(root):
+    (root / "pneumonia-challenge-dataset-mappings_2018.json").write_text(json.dumps(OFFICIAL))
+    assert index_dataset("rsna_pneumonia", root)[0].source_image == "nih_chestxray14/00000007_002.png"
+    (root / "pneumonia-challenge-dataset-mappings_2018.json").write_text('[{"img_id": "x"}]')
+    with pytest.raises(DataError, match="not RSNA's map"):
+        index_dataset("rsna_pneumonia", root)
+
+
+def test_test_images_are_unknown_not_negative(root):
+    dicom_file(root / "stage_2_test_images" / "c-3.dcm", side=64)
+    manifest = index_dataset("rsna_pneumonia", root)
+    record = manifest[2]
+    assert all(math.isnan(value) for value in record.labels)
+    assert (record.boxes, record.boxes_annotated) == ([], [])
+    assert "1 images have no labels" in manifest.notes[0]
+
+
+def test_stage_1(root):
+    for name in ("train_labels.csv", "detailed_class_info.csv"):
+        (root / f"stage_2_{name}").rename(root / f"stage_1_{name}")
+    (root / "stage_2_train_images").rename(root / "stage_1_train_images")
+    assert [r.labels for r in index_dataset("rsna_pneumonia", root)] == [[0, 0, 1], [1, 0, 0]]
+
+
+def export(*annotations):
+    labels = [("L_o8w", "Normal"), ("L_yd0", "No Lung Opacity / Not Normal"), ("L_v8n", "Lung Opacity ")]
+    groups = [
+        {"name": "Readers", "labels": [{"id": "L_x", "name": "Question"}]},
+        {"name": "Calculated", "labels": [{"id": i, "name": n} for i, n in labels]},
+    ]
+    return json.dumps({"labelGroups": groups, "datasets": [{"annotations": list(annotations)}]})
+
+
+def annotation(image, label, **data):
+    return {"SOPInstanceUID": image, "labelId": label, "data": data or None}
+
+
+def test_rsna_s_own_export(tmp_path):
+    box = {"x": 10, "y": 20, "width": 30, "height": 40.5}
+    (tmp_path / "pneumonia-challenge-annotations-adjudicated-kaggle_2018.json").write_text(
+        export(annotation("1.2.3", "L_v8n", **box), annotation("1.2.3", "L_x"), annotation("1.2.4", "L_o8w"))
+    )
+    (tmp_path / "pneumonia-challenge-dataset-mappings_2018.json").write_text(json.dumps(OFFICIAL))
+    for name in ("1.2.3", "1.2.4"):
+        dicom_file(tmp_path / "study" / "series" / f"{name}.dcm", side=64)
+    first, second = index_dataset("rsna_pneumonia", tmp_path)
+    assert (first.labels, second.labels) == ([0, 0, 1], [1, 0, 0])
+    assert (first.boxes[0].x2, first.boxes[0].y2) == (40, 60.5)
+    assert (first.patient_id, second.patient_id) == ("nih:7", "rsna:1.2.4")
+    assert second.boxes_annotated == [0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (export(annotation("1", "L_o8w"), annotation("1", "L_yd0")), "image 1: the label 'No Lung Opacity"),
+        (export(annotation("1", "L_v8n", x=1)), "not RSNA's export"),
+        (export(annotation("1", "L_v8n", x=1, y=1, width=0, height=5)), "has no area"),
+        ('{"labelGroups": []}', r"not RSNA's export \(StopIteration"),
+    ],
+)
+def test_broken_exports_are_refused(tmp_path, text, message):
+    (tmp_path / "pneumonia-challenge-annotations-adjudicated-kaggle_2018.json").write_text(text)
+    with pytest.raises(DataError, match=message):
+        index_dataset("rsna_pneumonia", tmp_path)

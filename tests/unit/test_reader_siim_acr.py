@@ -8,6 +8,7 @@ from fx_monai.data.index import index_dataset
 from fx_monai.data.readers.siim_acr import read_lesions
 from fx_monai.errors import DataError
 from fx_monai.ops.masks import decode_coco_rle, encode_relative_rle
+from tests.builders import picture
 from tests.dicom_builder import dicom_file
 
 
@@ -73,3 +74,12 @@ def test_a_run_that_ends_at_the_last_pixel_counts(tmp_path):
     mask = decode_coco_rle(read_lesions(tmp_path / "train-rle.csv")["a"][0])
     assert mask[-1, -1] == 1
     assert mask.sum() == 1
+
+
+def test_pictures_of_a_copy_serve_and_mask_pictures_do_not(tmp_path):
+    (tmp_path / "train-rle.csv").write_text("ImageId, EncodedPixels\n1.2.3, -1\n1.2.4,-1\n")
+    for path in ("png/1.2.3.png", "masks/1.2.3.png", "jpeg/1.2.4.dcm.jpeg", "png/readme.png"):
+        picture(tmp_path / path)
+    first, second = index_dataset("siim_acr", tmp_path)
+    assert (first.image_path, second.image_path) == ("png/1.2.3.png", "jpeg/1.2.4.dcm.jpeg")
+    assert (first.width, first.labels) == (1024, [0])

@@ -1,4 +1,4 @@
-"""Any folder with a COCO JSON: boxes, polygons, run-length masks. Also the two public COVID-era lung datasets."""
+"""Any folder with a COCO JSON or V7 Darwin JSON: boxes, polygons, run-length masks. Two public lung sets are such."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 
 from fx_monai.data.manifest import Box, Classes, Mask, Record
 from fx_monai.data.readers.coco_segmentation import parse_segmentation
-from fx_monai.data.readers.files import ImageFolder, find_file, find_only, read_json
+from fx_monai.data.readers.darwin import find_darwin_files, read_darwin
+from fx_monai.data.readers.files import ImageFolder, find_file, find_only, find_optional, read_json
 from fx_monai.data.readers.frame import frame_box
 from fx_monai.data.readers.result import ReadResult
 from fx_monai.data.readers.tables import age_years, sex, view, words
@@ -41,7 +42,7 @@ SPECS = (
         url="https://github.com/v7labs/covid-19-xray-dataset",
         citation="V7 Labs, 2020",
         options=(
-            ("annotations", "v7_lung_polygons_coco.json|output_coco.json"),
+            ("annotations", "v7_lung_polygons_coco.json|output_coco.json|v7_darwin|annotations"),
             ("namespace", "covidcxr"),
             ("source", "covid_chestxray"),
             ("ignore_classes", "Ignore"),
@@ -73,13 +74,12 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
     (masks) anywhere in the file was looked for in every image, except where one of its annotations lacks the box
     (mask) or is a crowd region, or where an annotation without a known category was left out: there it is unknown.
 
-    Options: ``annotations`` (path of the JSON, alternatives separated by ``|``; default: the only JSON in the root),
-    ``images`` (folder; default ``images`` if there is one, else the root with all sub-folders), ``ignore_classes``
-    (separated by ``|`` or ``,``), ``namespace`` (of patient ids; default: the dataset's name),
-    ``source`` (dataset whose images these are, under the same file names).
+    Options: ``annotations`` (path of the JSON, or a folder of Darwin JSON with one file per image; alternatives
+    separated by ``|``; default: the only JSON in the root), ``images`` (folder; default ``images`` if there is one,
+    else the root with all sub-folders), ``ignore_classes`` (separated by ``|`` or ``,``), ``namespace`` (of patient
+    ids; default: the dataset's name), ``source`` (dataset whose images these are, under the same file names).
     """
-    path = _annotation_file(root, options.get("annotations", ""))
-    content = _content(path)
+    path, content = _annotations_below(root, options.get("annotations", ""))
     ignored = words(options.get("ignore_classes", ""))
     categories = [c for c in sorted(content["categories"], key=lambda c: c["id"]) if c["name"] not in ignored]
     names = tuple(str(category["name"]) for category in categories)
@@ -140,14 +140,22 @@ class _Kinds:
     masks: frozenset[int]
 
 
-def _annotation_file(root: Path, option: str) -> Path:
+def _annotations_below(root: Path, option: str) -> tuple[Path, dict[str, Any]]:
+    """Return what was read (for messages) and its content as that of a COCO file."""
+    for name in option.split("|") if option else ():
+        darwin = find_darwin_files(root / name) if (root / name).is_dir() else []
+        if darwin:
+            return root / name, _checked(read_darwin(darwin), root / name)
+        if find_optional(root, (name,)):
+            break
     if option:
-        return find_file(root, option.split("|"), what="COCO annotation file")
-    return find_only(root, "*.json", what="COCO annotation file", option="annotations")
+        path = find_file(root, option.split("|"), what="COCO annotation file, or folder of Darwin JSON")
+    else:
+        path = find_only(root, "*.json", what="COCO annotation file", option="annotations")
+    return path, _checked(read_json(path), path)
 
 
-def _content(path: Path) -> dict[str, Any]:
-    content = read_json(path)
+def _checked(content: Any, path: Path) -> dict[str, Any]:
     for section, keys in _SECTIONS.items():
         if not isinstance(content, dict) or not isinstance(content.get(section), list):
             raise _bad(

@@ -40,7 +40,7 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
     first = find_file(root, ("CXR_png/*.png", "*/CXR_png/*.png", "*/*/CXR_png/*.png"), what="folder CXR_png")
     base = first.parents[1]
     result = ReadResult([])
-    for path in sorted(first.parent.glob("*.png")):
+    for path in sorted(first.parent.glob("[!.]*.png")):
         match = re.fullmatch(r"MCUCXR_(\d+)_([01])", path.stem)
         if match is None:
             raise DataError(
@@ -62,7 +62,8 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
                 image_path=str(path.relative_to(root)),
                 width=width,
                 height=height,
-                patient_id=f"montgomery:{match[1]}",
+                patient_id=f"montgomery:{int(match[1])}",
+                source_image=f"montgomery/{path.stem}",
                 view="PA",
                 sex=sex(about.get("sex", "")),
                 age_years=age_years(about.get("age", "")),

@@ -39,7 +39,7 @@ SPECS = (
 OPTIONS: tuple[str, ...] = ()
 
 FRAME = 1024
-IMAGE_FOLDERS = ("images", "images_*/images", "images_*", "png")
+_IMAGE_FOLDERS = ("images", "images_*/images", "images_*", "png", "dicom", "*/images", "*/images_*/images")
 # of two versions in one folder the later one, which has the corrected ages
 TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017*.csv", "sample_labels.csv")
 _BOX_NAMES = {"Infiltrate": "Infiltration"}
@@ -58,20 +58,21 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
     path = find_file(root, TABLES, what="table of image labels")
     boxes = read_boxes(root)
     official = _official_split(root)
-    images = files_by_name(root, IMAGE_FOLDERS, (".png", ".jpg"))
+    images = image_files(root)
     result = ReadResult([])
     for line, row in read_table(path, columns=("Image Index", "Finding Labels", "Patient ID")).rows:
         image = row["Image Index"]
         where = f"{path.name}, line {line}"
         labels = parse_labels(row["Finding Labels"], where)
         found = boxes.pop(image, [])
-        if image not in images:
+        file = images.get(Path(image).stem)
+        if file is None:
             result.missing.append(image)
         result.records.append(
             Record(
                 dataset=name,
                 image_id=image,
-                image_path=str(images[image].relative_to(root)) if image in images else f"images/{image}",
+                image_path=file.relative_to(root).as_posix() if file else f"images/{image}",
                 width=FRAME,
                 height=FRAME,
                 patient_id=patient_of(image, where),
@@ -86,6 +87,15 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
     if boxes:
         result.notes.append(f"{name}: {len(boxes)} images of BBox_List_2017.csv are not in {path.name}; left out")
     return result
+
+
+def image_files(root: Path) -> dict[str, Path]:
+    """Return file name without suffix -> path; PNG comes before DICOM and scaled copies as JPEG."""
+    found: dict[str, Path] = {}
+    for suffix in (".png", ".dcm", ".jpg"):
+        for path in files_by_name(root, _IMAGE_FOLDERS, (suffix,)).values():
+            found.setdefault(path.stem, path)
+    return found
 
 
 def patient_of(image: str, where: str) -> str:
@@ -136,7 +146,7 @@ def parse_labels(text: str, where: str) -> list[float]:
 
 def read_boxes(root: Path) -> dict[str, list[Box]]:
     """Return image -> boxes of ``BBox_List_2017.csv``; nothing when the file isn't there."""
-    path = find_optional(root, ("BBox_List_2017.csv",))
+    path = find_optional(root, ("BBox_List_2017*.csv",))
     boxes: dict[str, list[Box]] = {}
     if path is None:
         return boxes

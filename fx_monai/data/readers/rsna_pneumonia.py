@@ -1,8 +1,9 @@
-"""RSNA Pneumonia Detection 2018 (Kaggle stage 2): DICOM tree, or the same images as NIH PNGs through an id map."""
+"""RSNA Pneumonia Detection 2018 (Kaggle or RSNA's export): DICOM, or the same images as NIH PNGs through an id map."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ from fx_monai.data.readers.dicom_tags import patient_tags
 from fx_monai.data.readers.files import files_by_name, find_file, find_optional
 from fx_monai.data.readers.frame import frame_box
 from fx_monai.data.readers.result import ReadResult
+from fx_monai.data.readers.rsna_export import EXPORT, FRAME, LABELS, POSITIVE, read_export, read_origins
 from fx_monai.data.readers.tables import number, read_table
 from fx_monai.data.spec import DatasetSpec
 from fx_monai.errors import DataError
 from fx_monai.types import Kind
 
-LABELS = ("Normal", "No Lung Opacity / Not Normal", "Lung Opacity")
 SPECS = (
     DatasetSpec(
         name="rsna_pneumonia",
@@ -33,34 +34,36 @@ SPECS = (
 
 OPTIONS: tuple[str, ...] = ()
 
-FRAME = 1024
-_POSITIVE = "Lung Opacity"
+# of stage 1 other images have labels
+_TABLES = ("stage_2_train_labels.csv", "stage_1_train_labels.csv")
+_CLASS_TABLE = ("train_labels", "detailed_class_info")
+_FOLDERS = ("stage_?_train_images", "*/stage_?_train_images", "stage_?_test_images", "*/stage_?_test_images")
 
 
 def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
-    """Read the tree. Every labelled image was looked at for opacity boxes; the three labels exclude each other.
+    """Read the Kaggle tables, or, where they aren't there, RSNA's own export (see :mod:`.rsna_export`).
 
-    RSNA images are NIH images. Where ``rsna_to_nih.csv`` (patientId, nih_image) stands beside the label tables, it
-    gives patient and source of every image it names; without it RSNA tells no patient, and each image is its own.
+    Every labelled image was looked at for opacity boxes; the three labels exclude each other. Images without labels
+    (Kaggle's test images) are unknown. RSNA images are NIH images: an id map beside the tables gives patient and source
+    (see :func:`.rsna_export.read_origins`); without it RSNA tells no patient, and each image is its own.
     """
-    labels_path = find_file(
-        root, ("stage_2_train_labels.csv", "*/stage_2_train_labels.csv"), what="stage_2_train_labels.csv"
-    )
-    class_path = find_file(
-        labels_path.parent, ("stage_2_detailed_class_info.csv",), what="stage_2_detailed_class_info.csv"
-    )
-    boxes = read_boxes(labels_path)
-    classes = read_classes(class_path)
-    images = _Images.below(root, labels_path.parent)
+    tables = find_optional(root, [f"{above}{table}" for table in _TABLES for above in ("", "*/")])
+    if tables is None:
+        path = find_file(root, (EXPORT, f"*/{EXPORT}"), what=f"{_TABLES[0]} or {EXPORT}")
+        boxes, classes = read_export(path)
+    else:
+        path = find_file(tables.parent, (tables.name.replace(*_CLASS_TABLE),), what="table of classes")
+        boxes, classes = read_boxes(tables), read_classes(path)
+    images = _Images.below(root, path.parent)
     result = ReadResult([])
-    for image_id, found in boxes.items():
-        label = classes.get(image_id)
-        if label is None or bool(found) != (label == _POSITIVE):
+    for image_id in sorted({*boxes, *images.unlabelled(boxes)}):
+        label, found = classes.get(image_id), boxes.get(image_id)
+        if found is not None and (label is None or bool(found) != (label == LABELS[POSITIVE])):
             raise DataError(
-                where=f"{class_path.name}, patientId {image_id}",
+                where=f"{path.name}, patientId {image_id}",
                 problem="the image has no class row" if label is None else f"'{label}' with {len(found)} boxes",
-                expected=f"a class for every image of {labels_path.name}, '{_POSITIVE}' exactly where there are boxes",
-                remedy="Download both files of the same stage",
+                expected=f"a class for every image, '{LABELS[POSITIVE]}' exactly where there are boxes",
+                remedy="Download all files of the same stage",
             )
         about = images.about(image_id)
         if not about["image_path"]:
@@ -72,12 +75,14 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
                 image_id=image_id,
                 width=FRAME,
                 height=FRAME,
-                labels=[float(label == other) for other in LABELS],
-                boxes=found,
-                boxes_annotated=[0],
+                labels=[math.nan if found is None else float(label == other) for other in LABELS],
+                boxes=found or [],
+                boxes_annotated=[] if found is None else [0],
                 **about,
             )
         )
+    if len(result.records) > len(boxes):
+        result.notes.append(f"{name}: {len(result.records) - len(boxes)} images have no labels; they are unknown")
     return result
 
 
@@ -136,33 +141,32 @@ class _Images:
 
     @classmethod
     def below(cls, root: Path, folder: Path) -> _Images:
-        dicom = files_by_name(root, ("stage_2_train_images", "*/stage_2_train_images"), (".dcm",))
-        path = find_optional(folder, ("rsna_to_nih.csv",))
-        if path is None:
-            return cls(root, dicom, {}, {}, {})
-        names = {
-            row["patientId"]: row["nih_image"] for _, row in read_table(path, columns=("patientId", "nih_image")).rows
-        }
-        entries = find_optional(root, nih.TABLES)
+        dicom = {path.stem: path for path in files_by_name(root, _FOLDERS, (".dcm",)).values()}
+        names = read_origins((folder, root))
+        entries = find_optional(root, nih.TABLES) if names else None
         rows = (
             {row["Image Index"]: row for _, row in read_table(entries, columns=("Image Index",)).rows}
             if entries
             else {}
         )
-        return cls(root, dicom, files_by_name(root, nih.IMAGE_FOLDERS, (".png", ".jpg")), names, rows)
+        return cls(root, dicom, nih.image_files(root) if names else {}, names, rows)
+
+    def unlabelled(self, labelled: Container[str]) -> list[str]:
+        """Return the DICOM images that no table labels."""
+        return [image_id for image_id in self.dicom if image_id not in labelled]
 
     def about(self, image_id: str) -> dict[str, Any]:
         """Return what a record tells beside the annotations; ``image_path`` is "" when no file is there."""
         nih_name = self.nih_names.get(image_id, "")
-        path = self.dicom.get(f"{image_id}.dcm") or self.png.get(nih_name)
+        path = self.dicom.get(image_id) or self.png.get(Path(nih_name).stem)
         origin = {"patient_id": f"rsna:{image_id}"}
         if nih_name:
             origin = {
-                "patient_id": nih.patient_of(nih_name, f"rsna_to_nih.csv, patientId {image_id}"),
+                "patient_id": nih.patient_of(nih_name, f"id map, patientId {image_id}"),
                 "source_image": f"nih_chestxray14/{nih_name}",
             }
         if path is not None and path.suffix.lower() == ".dcm":
             tags = patient_tags(path, frame_width=FRAME)
         else:
             tags = nih.about(self.nih_rows.get(nih_name, {}))
-        return {"image_path": str(path.relative_to(self.root)) if path else "", **origin, **tags}
+        return {"image_path": path.relative_to(self.root).as_posix() if path else "", **origin, **tags}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fx_monai.data.manifest import Classes, Mask, Record
+from fx_monai.data.pixels import is_dicom
 from fx_monai.data.readers.dicom_tags import patient_tags
-from fx_monai.data.readers.files import files_by_name, find_file
+from fx_monai.data.readers.files import find_file
 from fx_monai.data.readers.frame import frame_box
 from fx_monai.data.readers.result import ReadResult
 from fx_monai.data.readers.tables import read_table
@@ -44,7 +46,7 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
     """
     path = find_file(root, _TABLES, what="table of run-length masks")
     lesions = read_lesions(path)
-    files = {Path(file).stem: found for file, found in files_by_name(root, (), (".dcm",)).items()}
+    files = _files(root)
     result = ReadResult([], missing=[image for image in lesions if image not in files])
     for image_id in (*files, *result.missing):
         file = files.get(image_id)
@@ -57,13 +59,25 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
                 height=FRAME,
                 patient_id=f"siim:{image_id}",
                 **_annotations(lesions.get(image_id), f"{path.name}, ImageId {image_id}"),
-                **(patient_tags(file, frame_width=FRAME) if file else {}),
+                **(patient_tags(file, frame_width=FRAME) if file and is_dicom(file) else {}),
             )
         )
     unlabelled = sum(image not in lesions for image in files)
     if unlabelled:
         result.notes.append(f"{name}: {unlabelled} images have no row in {path.name}; their annotations are unknown")
     return result
+
+
+def _files(root: Path) -> dict[str, Path]:
+    """Return image -> file: DICOM, else pictures of a copy (any size) under the same name, but not of masks."""
+    suffixes = (".dcm", ".png", ".jpg", ".jpeg")
+    paths = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in suffixes]
+    found: dict[str, Path] = {}
+    for path in sorted(paths, key=lambda path: suffixes.index(path.suffix.lower())):
+        name = re.sub(r"(\.dcm)?\.\w+$", "", path.name)
+        if is_dicom(path) or (re.fullmatch(r"[\d.]+", name) and "mask" not in path.parent.name.lower()):
+            found.setdefault(name, path)
+    return found
 
 
 def read_lesions(path: Path) -> dict[str, list[CocoRLE]]:
