@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
 
 from fx_monai.data.readers import chexpert as chexpert_reader
 from fx_monai.data.readers import mimic_cxr as mimic_reader
 from fx_monai.data.readers import vindr_cxr as vindr_reader
+from fx_monai.data.readers import vindr_ribcxr as ribs_reader
+from fx_monai.ops.masks import encode_absolute_rle
+from tests.builders import picture
 from tests.dicom_builder import dicom_file
 
 SIZE = (40, 48)
-
-
-def picture(path: Path, size: tuple[int, int] = SIZE, grey: int = 90) -> Path:
-    """Write an 8-bit image."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", size, grey).save(path)
-    return path
 
 
 def table(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> Path:
@@ -51,7 +48,7 @@ def chexpert(root: Path) -> Path:
     for file, rows in (("train.csv", train), ("valid.csv", valid)):
         table(root / file, header, [(f"CheXpert-v1.0/{path}", *rest) for path, *rest in rows])
         for path, *_ in rows:
-            picture(root / path)
+            picture(root / path, SIZE)
     return root
 
 
@@ -83,7 +80,7 @@ def mimic_cxr(root: Path) -> Path:
         ],
     )
     for image, subject, study, *_ in images:
-        picture(root / "files" / f"p{subject[:2]}" / f"p{subject}" / f"s{study}" / f"{image}.jpg")
+        picture(root / "files" / f"p{subject[:2]}" / f"p{subject}" / f"s{study}" / f"{image}.jpg", SIZE)
     return root
 
 
@@ -160,7 +157,51 @@ def padchest(root: Path) -> Path:
     ]  # fmt: skip
     table(root / "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv.gz", header, rows)
     for row in rows:
-        picture(root / str(row[2]) / str(row[1]))
+        picture(root / str(row[2]) / str(row[1]), SIZE)
+    return root
+
+
+def square(height: int, width: int, box: tuple[int, int, int, int]) -> np.ndarray:
+    """Return a mask with a filled box x1, y1, x2, y2."""
+    mask = np.zeros((height, width), np.uint8)
+    mask[box[1] : box[3], box[0] : box[2]] = 1
+    return mask
+
+
+def chexmask(root: Path) -> Path:
+    """Masks of two images of a VinDr-CXR tree, which lies in the folder ``vindr_cxr`` (option ``parent_root``)."""
+    vindr_cxr(root / "vindr_cxr")
+    boxes = ((40, 10, 60, 50), (5, 10, 25, 50), (22, 30, 45, 52))
+    masks = [encode_absolute_rle(square(64, 64, box)) for box in boxes]
+    landmarks = "[[1 2]\n [3 4]]"
+    rows = [
+        (VINDR_IDS[0], 0.81, 0.83, landmarks, *masks, 64, 64),
+        (VINDR_IDS[3], 0.9, 0.92, landmarks, *masks, 64, 64),
+    ]
+    header = (
+        "image_id", "Dice RCA (Mean)", "Dice RCA (Max)", "Landmarks", "Left Lung", "Right Lung", "Heart", "Height",
+        "Width",
+    )  # fmt: skip
+    table(root / "OriginalResolution" / "VinDr-CXR.csv", header, rows)
+    return root
+
+
+def vindr_ribcxr(root: Path) -> Path:
+    """Two training images and one of validation; the first lacks a rib."""
+    for split, count in (("train", 2), ("val", 1)):
+        names = [f"VinDr_RibCXR_{split}_{number:03d}.png" for number in range(count)]
+        content: dict[str, dict[str, object]] = {
+            "img": {str(number): f"data/{split}/img/{name}" for number, name in enumerate(names)}
+        }
+        for place, rib in enumerate(ribs_reader.RIBS):
+            x, y = (2.5 if rib.startswith("R") else 22.5), 2.0 + 3 * (place % 10)
+            outline = [{"x": x, "y": y}, {"x": x + 12, "y": y}, {"x": x + 12, "y": y + 5}, {"x": x, "y": y + 5}]
+            content[rib] = {str(number): outline for number in range(count)}
+        content["R1"]["0"] = "None"
+        (root / "Data" / split / "img").mkdir(parents=True)
+        (root / f"Vindr_RibCXR_{split}_mask.json").write_text(json.dumps(content))
+        for name in names:
+            picture(root / "Data" / split / "img" / name, SIZE)
     return root
 
 
@@ -170,4 +211,8 @@ TREES: dict[str, Callable[[Path], Path]] = {
     "vindr_cxr": vindr_cxr,
     "vinbigdata": vinbigdata,
     "padchest": padchest,
+    "chexmask": chexmask,
+    "vindr_ribcxr": vindr_ribcxr,
 }
+# options without which a tree can't be read
+OPTIONS = {"chexmask": {"parent_root": "vindr_cxr"}}

@@ -6,6 +6,7 @@ from fx_monai.data.readers import (
     candid_ptx,
     chestx_det,
     chestx_det10,
+    chexmask,
     chexpert,
     coco,
     covid_chestxray,
@@ -23,6 +24,7 @@ from fx_monai.data.readers import (
     tbx11k,
     vinbigdata,
     vindr_cxr,
+    vindr_ribcxr,
 )
 from fx_monai.data.readers.result import Reader
 from fx_monai.data.spec import DatasetSpec
@@ -34,6 +36,8 @@ _READERS: tuple[Reader, ...] = (
     vindr_cxr,
     vinbigdata,
     padchest,
+    chexmask,
+    vindr_ribcxr,
     nih_chestxray14,
     rsna_pneumonia,
     chestx_det,

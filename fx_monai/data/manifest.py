@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from fx_monai.errors import DataError, did_you_mean
 
 SCHEMA_VERSION = "1"
+_CHUNK = 16_384
 
 _BOX = pa.struct(
     [(name, pa.float32()) for name in ("x1", "y1", "x2", "y2")] + [("class_index", pa.int16()), ("reader", pa.string())]
@@ -171,7 +172,8 @@ class Manifest:
         Raises:
             DataError: an id stands twice, a box has no area or leaves the frame, or an index has no class.
         """
-        rows, seen = [], set()
+        rows: list[dict[str, Any]] = []
+        chunks, seen = [], set()
         for record in records:
             if record.image_id in seen:
                 raise DataError(
@@ -183,9 +185,12 @@ class Manifest:
             seen.add(record.image_id)
             _check(record, classes)
             rows.append(_to_row(record))
-        return cls(
-            pa.Table.from_pylist(rows, schema=SCHEMA), dataset=dataset, classes=classes, root=root, notes=tuple(notes)
-        )
+            if len(rows) == _CHUNK:
+                # a dict per image is large; only so many are held at a time
+                chunks.append(pa.Table.from_pylist(rows, schema=SCHEMA))
+                rows = []
+        table = pa.concat_tables([*chunks, pa.Table.from_pylist(rows, schema=SCHEMA)])
+        return cls(table, dataset=dataset, classes=classes, root=root, notes=tuple(notes))
 
     @classmethod
     def read(cls, path: Path, *, root: Path | None = None) -> Manifest:

@@ -113,10 +113,7 @@ def absolute_rle_to_coco(text: str, *, height: int, width: int, where: str) -> C
     starts, lengths = numbers[0::2] - 1, numbers[1::2]
     if len(starts) and (starts.min() < 0 or lengths.min() < 0 or (starts + lengths).max() > height * width):
         raise _bad_rle(where, "a run outside the frame", f"runs inside {width} x {height} pixels")
-    flat = np.zeros(height * width, dtype=np.uint8)
-    for start, length in zip(starts, lengths, strict=True):
-        flat[start : start + length] = 1
-    return encode_coco_rle(flat.reshape(height, width))
+    return _from_uncompressed(_transposed(starts, starts + lengths, height, width), height, width, where)
 
 
 def encode_relative_rle(mask: NDArray[Any]) -> str:
@@ -125,6 +122,12 @@ def encode_relative_rle(mask: NDArray[Any]) -> str:
     if not len(flat):
         return "-1"
     return " ".join(str(step) for step in np.diff(np.concatenate([[0], flat])))
+
+
+def encode_absolute_rle(mask: NDArray[Any]) -> str:
+    """Write a (H, W) mask in the CheXmask dialect; an empty mask is ``""``."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], (mask != 0).ravel().astype(np.int8), [0]])))
+    return " ".join(f"{start + 1} {end - start}" for start, end in edges.reshape(-1, 2))
 
 
 def polygons_to_coco(polygons: Sequence[Sequence[float]], *, height: int, width: int) -> CocoRLE:
@@ -138,6 +141,30 @@ def mask_to_box(mask: NDArray[Any]) -> tuple[float, float, float, float] | None:
     if not len(rows):
         return None
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
+def coco_rle_to_box(rle: CocoRLE) -> tuple[float, float, float, float] | None:
+    """Return what :func:`mask_to_box` does, without decoding the mask."""
+    x, y, width, height = (float(value) for value in coco_mask.toBbox(cast(Any, rle)))
+    return (x, y, x + width, y + height) if width else None
+
+
+def _transposed(starts: NDArray[np.int64], ends: NDArray[np.int64], height: int, width: int) -> list[int]:
+    """Return runs of a row by row scan as COCO's counts, which go column by column; the cost is that of the outline."""
+    filled = ends > starts
+    order = np.argsort(starts[filled])
+    starts, ends = starts[filled][order], np.maximum.accumulate(ends[filled][order])
+    apart = starts[1:] > ends[:-1]
+    starts, ends = starts[np.append(True, apart)[: len(starts)]], ends[np.append(apart, True)[: len(ends)]]
+    edges = np.stack([starts, ends], axis=1).ravel()
+    # stretches of pixels that differ from the pixel above; below the last row the outside begins again
+    stretches = np.setxor1d(edges, edges + width, assume_unique=True).reshape(-1, 2)
+    lengths = stretches[:, 1] - stretches[:, 0]
+    pixels = np.arange(lengths.sum()) + np.repeat(stretches[:, 0] - np.cumsum(lengths) + lengths, lengths)
+    toggles, times = np.unique(pixels % width * height + pixels // width, return_counts=True)
+    # a run that ends with its column and one that begins with the next are one
+    toggles = toggles[times % 2 == 1]
+    return [int(count) for count in np.diff(np.concatenate([[0], toggles]))]
 
 
 def _from_uncompressed(counts: list[int], height: int, width: int, where: str) -> CocoRLE:

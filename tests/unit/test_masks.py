@@ -8,7 +8,9 @@ from fx_monai.errors import DataError
 from fx_monai.ops.masks import (
     absolute_rle_to_coco,
     checked_coco_rle,
+    coco_rle_to_box,
     decode_coco_rle,
+    encode_absolute_rle,
     encode_coco_rle,
     encode_relative_rle,
     mask_to_box,
@@ -29,7 +31,15 @@ def test_relative_dialect():
 
 def test_absolute_row_major_dialect():
     rle = absolute_rle_to_coco("5 1 7 2 12 3 20 1", height=4, width=5, where="x")
-    assert np.array_equal(decode_coco_rle(rle), MASK)
+    assert rle == encode_coco_rle(MASK)
+    assert encode_absolute_rle(MASK) == "5 1 7 2 12 3 20 1"
+
+
+def test_the_generic_dialect_of_kaggle_is_none_of_them():
+    text = "6 2 10 2 15 1 17 1 20 1"
+    assert absolute_rle_to_coco(text, height=4, width=5, where="x") != encode_coco_rle(MASK)
+    with pytest.raises(DataError, match="beyond the frame"):
+        relative_rle_to_coco(text, height=4, width=5, where="x")
 
 
 def test_coco_dialect():
@@ -84,6 +94,26 @@ def test_round_trips(mask):
         assert np.array_equal(decode_coco_rle(rle), mask)
     else:
         assert text == "-1"
+
+
+@given(arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 1)))
+def test_absolute_round_trips_and_bounds(mask):
+    height, width = mask.shape
+    rle = absolute_rle_to_coco(encode_absolute_rle(mask), height=height, width=width, where="x")
+    assert rle == encode_coco_rle(mask)
+    assert coco_rle_to_box(rle) == mask_to_box(mask)
+
+
+@given(st.integers(1, 7), st.integers(1, 7), st.lists(st.tuples(st.integers(0, 48), st.integers(0, 48)), max_size=6))
+def test_absolute_runs_in_any_order_may_overlap_touch_and_be_empty(height, width, runs):
+    runs = [(start % (height * width), length) for start, length in runs]
+    runs = [(start, min(length, height * width - start)) for start, length in runs]
+    flat = np.zeros(height * width, np.uint8)
+    for start, length in runs:
+        flat[start : start + length] = 1
+    text = " ".join(f"{start + 1} {length}" for start, length in runs)
+    rle = absolute_rle_to_coco(text, height=height, width=width, where="x")
+    assert rle == encode_coco_rle(flat.reshape(height, width))
 
 
 def test_polygon_fills_its_inside():
