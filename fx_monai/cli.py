@@ -11,8 +11,11 @@ import inspect
 import json
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +101,51 @@ def index(
     _say(f"{out}: {len(manifest)} images, {boxes} boxes, {masks} masks")
     for note in manifest.notes:
         _say(f"note: {note}")
+
+
+def cache(
+    *manifests: str,
+    size: int = 224,
+    bits: int = 8,
+    workers: int = 0,
+    folder: str = "",
+    verify: bool = False,
+    repair: bool = False,
+    as_json: bool = False,
+) -> int:
+    """Decode the images of manifests once, at training size, into memory-mapped image stores.
+
+    Example: fx-monai cache nih.parquet --size 512
+
+    An interrupted build goes on where it stopped. Exit code 1 when an image can't be used or is damaged.
+
+    Args:
+        manifests: files written by `fx-monai index`.
+        size: side in pixels, the recipe's model.image_size.
+        bits: 8 or 16 per pixel, the recipe's data.bits.
+        workers: decoding processes; 0 = one per core.
+        folder: where stores are kept; default: the variable FX_MONAI_CACHE, else ~/.cache/fx_monai.
+        verify: build nothing; compare every stored image with its checksum.
+        repair: the same, and decode damaged images again.
+        as_json: print JSON.
+    """
+    from fx_monai.apps.cache import cache_manifests
+    from fx_monai.data.store import cache_folder
+
+    stores = cache_manifests(
+        [Path(name) for name in manifests],
+        size=size,
+        folder=cache_folder(Path(folder) if folder else None),
+        bits=bits,
+        workers=workers or None,
+        verify=verify,
+        repair=repair,
+        report=lambda line: sys.stderr.write(line + "\n"),
+    )
+    lines = [json.dumps([store.as_dict() for store in stores], indent=2)] if as_json else []
+    for line in lines or [line for store in stores for line in store.lines()]:
+        _say(line)
+    return 1 if any(store.unreadable or store.damaged for store in stores) else 0
 
 
 def train(
@@ -245,7 +293,8 @@ def convert_weights(
 
 
 VERBS: dict[str, Callable[..., Any]] = {
-    verb.__name__.replace("_", "-"): verb for verb in (demo, datasets, index, train, evaluate, predict, convert_weights)
+    verb.__name__.replace("_", "-"): verb
+    for verb in (demo, datasets, index, cache, train, evaluate, predict, convert_weights)
 }
 
 
@@ -253,7 +302,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0 all done, 1 a user's error, 2 an internal one."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(words)
+        with _terminate_as_interrupt():
+            return _run(words)
     except FxError as error:
         sys.stderr.write(f"fx-monai: {error}\n")
         return 1
@@ -277,6 +327,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             "Run again with FX_MONAI_DEBUG=1 for the traceback and report it.\n"
         )
         return 2
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does, so that it cleans up and says what is kept."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _run(words: list[str]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,12 +20,10 @@ from fx_monai.data.manifest import Manifest
 from fx_monai.data.policies import Policies, chosen_views
 from fx_monai.data.records import SplitRecords, rows_of
 from fx_monai.data.splits import Splits, assign_splits
-from fx_monai.data.store import ImageStore
+from fx_monai.data.store import ImageStore, cache_folder
 from fx_monai.errors import ConfigError, DataError, did_you_mean
 from fx_monai.recipe import DatasetSection, Recipe
 from fx_monai.types import Kind, Task, TaskSpec
-
-CACHE = "FX_MONAI_CACHE"
 
 Report = Callable[[str], None]
 
@@ -179,11 +176,6 @@ def open_experiment(
             if not counts[split]:
                 report(f"note: {task} has no {split} image and gets no {split} score")
     return experiment
-
-
-def cache_folder(cache_dir: Path | None = None) -> Path:
-    """Return where image stores are kept."""
-    return cache_dir or Path(os.environ.get(CACHE) or Path.home() / ".cache" / "fx_monai")
 
 
 def _manifest(name: str, section: DatasetSection, data_root: Path) -> Manifest:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,19 +20,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from fx_monai.data.columns import hash_table, ragged
-from fx_monai.data.letterbox import letterbox
-from fx_monai.data.manifest import Manifest, Record
-from fx_monai.data.pixels import read_pixels, to_uint8
-from fx_monai.data.rasterise import check_aspect, rasterise
+from fx_monai.data.manifest import Manifest
+from fx_monai.data.store_decode import Decode, decoding
 from fx_monai.errors import ConfigError, DataError
 from fx_monai.files import write_text
-from fx_monai.ops.masks import encode_coco_rle
 
-VERSION = "3"
-CHUNK = 256
+VERSION = "4"
+CHUNK = 128
+PIXELS = "images.npy"
+# what is read whole when a store is opened
+TABLES = ("masks.parquet", "frames.npy", "checksums.npy")
 
 Progress = Callable[[int, int], None]
 
@@ -57,6 +57,11 @@ def fingerprint_of(manifest: Manifest, size: int, bits: int) -> str:
     return digest.hexdigest()
 
 
+def place_of(manifest: Manifest, folder: Path, size: int, fingerprint: str) -> Path:
+    """Return the folder of one store among others, named by dataset, size and content."""
+    return folder / f"{manifest.dataset}_{size}_{fingerprint[:12]}"
+
+
 def _hash_file_times(paths: Iterable[str], root: str, digest: Any) -> None:
     for path in paths:
         try:
@@ -68,44 +73,59 @@ def _hash_file_times(paths: Iterable[str], root: str, digest: Any) -> None:
 
 def is_complete(place: Path, fingerprint: str) -> bool:
     """Return whether a folder is a whole store of this content."""
-    about = place / "store.json"
-    if not about.is_file():
+    try:
+        content = json.loads((place / "store.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return False
-    content = json.loads(about.read_text(encoding="utf-8"))
     return bool(content.get("version") == VERSION and content.get("fingerprint") == fingerprint)
 
 
 def build(
-    manifest: Manifest,
-    place: Path,
-    *,
-    size: int,
-    bits: int,
-    fingerprint: str,
-    workers: int,
-    progress: Progress | None,
+    manifest: Manifest, place: Path, about: Mapping[str, Any], *, workers: int, progress: Progress | None
 ) -> None:
-    """Build beside the place, then rename, so that a folder of the right name is whole."""
+    """Build beside the place, then rename, so that a folder of the right name is whole.
+
+    Args:
+        manifest: what to store.
+        place: folder of the store.
+        about: ``size``, ``bits`` and ``fingerprint``.
+        workers: decoding processes.
+        progress: called with (done, total).
+    """
     place.parent.mkdir(parents=True, exist_ok=True)
     with _only_builder(place):
         # another process may have been faster
-        if is_complete(place, fingerprint):
+        if is_complete(place, about["fingerprint"]):
             return
         part = place.with_name(place.name + ".part")
-        _StoreBuild(manifest, part, size, bits).run(workers, progress)
+        _StoreBuild(manifest, part, about["size"], about["bits"]).run(workers, progress)
         about = {
+            **about,
             "version": VERSION,
-            "size": size,
-            "bits": bits,
             "dataset": manifest.dataset,
-            "fingerprint": fingerprint,
             "unreadable": _finish(part, manifest),
+            "tables": {name: zlib.crc32((part / name).read_bytes()) for name in TABLES},
         }
         with write_text(part / "store.json") as file:
             json.dump(about, file)
         shutil.rmtree(place, ignore_errors=True)
         os.replace(part, place)
         shutil.rmtree(place / "chunks")
+
+
+def repair(
+    manifest: Manifest, place: Path, rows: Sequence[int], *, workers: int, progress: Progress | None = None
+) -> list[int]:
+    """Decode rows of a whole store again; return those whose pixels still aren't what was written first."""
+    checksums = np.load(place / "checksums.npy")
+    wrong = []
+    with _only_builder(place), decoding(manifest, place / PIXELS, workers) as decode:
+        for done, found in enumerate(decode(rows), start=1):
+            if found.checksum != checksums[found.row]:
+                wrong.append(found.row)
+            if progress:
+                progress(done, len(rows))
+    return wrong
 
 
 @dataclass(frozen=True)
@@ -136,22 +156,20 @@ class _StoreBuild:
     """One build; its folder holds ``images.npy`` and a file per finished chunk."""
 
     def __init__(self, manifest: Manifest, folder: Path, size: int, bits: int) -> None:
-        self.manifest, self.folder, self.size = manifest, folder, size
-        self.dtype = np.uint8 if bits == 8 else np.uint16
+        self.manifest, self.folder = manifest, folder
         (folder / "chunks").mkdir(parents=True, exist_ok=True)
-        pixels, shape = folder / "images.npy", (len(manifest), size, size)
-        # the folder is named by content, so an older file of the same shape is an interrupted build of the same images
-        mode = "r+" if _has_shape(pixels, shape, self.dtype) else "w+"
-        self.images = np.lib.format.open_memmap(pixels, mode=mode, dtype=self.dtype, shape=shape)
+        self.pixels = folder / PIXELS
+        reserve(self.pixels, (len(manifest), size, size), np.uint8 if bits == 8 else np.uint16)
+        self.images = np.load(self.pixels, mmap_mode="r+")
 
     def run(self, workers: int, progress: Progress | None) -> None:
         total = len(self.manifest)
-        with ThreadPoolExecutor(workers) as pool:
+        with decoding(self.manifest, self.pixels, workers) as decode:
             for number, start in enumerate(range(0, total, CHUNK)):
                 rows = range(start, min(start + CHUNK, total))
                 path = _chunk_path(self.folder, number)
                 if not self._is_done(path, rows):
-                    self._fill(path, rows, pool, progress)
+                    self._fill(path, rows, decode, progress)
                 elif progress:
                     progress(rows.stop, total)
 
@@ -159,46 +177,53 @@ class _StoreBuild:
         chunk = _Chunk.read(path)
         return chunk is not None and chunk.checksums == [zlib.crc32(self.images[row].tobytes()) for row in rows]
 
-    def _fill(self, path: Path, rows: range, pool: ThreadPoolExecutor, progress: Progress | None) -> None:
+    def _fill(self, path: Path, rows: range, decode: Decode, progress: Progress | None) -> None:
         checksums: list[int] = []
         unreadable: list[tuple[int, str, str]] = []
         masks: list[dict[str, Any]] = []
-        for row, (reason, found) in zip(rows, pool.map(self._store, rows), strict=True):
-            if reason:
-                unreadable.append((row, self.manifest[row].image_id, reason))
-            masks += found
-            checksums.append(zlib.crc32(self.images[row].tobytes()))
+        for found in decode(rows):
+            if found.problem:
+                unreadable.append((found.row, self.manifest[found.row].image_id, found.problem))
+            masks += [{"row": found.row, "class_index": index, "counts": counts} for index, counts in found.masks]
+            checksums.append(found.checksum)
             if progress:
-                progress(row + 1, len(self.manifest))
+                progress(found.row + 1, len(self.manifest))
         self.images.flush()
         _Chunk(pa.Table.from_pylist(masks, schema=MASKS_SCHEMA), checksums, unreadable).write(path)
 
-    def _store(self, row: int) -> tuple[str, list[dict[str, Any]]]:
-        """Write one image; return why it can't be used, and its masks."""
-        record, root = self.manifest[row], self.manifest.root
+
+def reserve(path: Path, shape: tuple[int, int, int], dtype: type) -> None:
+    """Make a ``.npy`` file of the shape with all of its disk space; one of the same shape keeps its content.
+
+    Raises:
+        DataError: the disk hasn't the space.
+    """
+    needed = math.prod(shape) * np.dtype(dtype).itemsize
+    # the folder is named by content, so an older file of the same shape is an interrupted build of the same images
+    exists = _has_shape(path, shape, dtype)
+    held = path.stat().st_blocks * 512 if exists else 0
+    free = shutil.disk_usage(path.parent).free
+    if needed - held > free:
+        raise _no_space(path.parent, needed - held, free)
+    if not exists:
+        np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    if hasattr(os, "posix_fallocate"):
         try:
-            pixels = read_pixels(root / record.image_path)
-            values = to_uint8(pixels) if self.dtype == np.uint8 else _to_uint16(pixels)
-            check_aspect(values, (record.width, record.height), where=Path(record.image_path).name, what="image")
-            self.images[row] = letterbox(values, self.size, aspect=(record.width, record.height))
-            return "", [{"row": row, **mask} for mask in _store_masks(record, root, self.size)]
-        except DataError as error:
-            self.images[row] = 0
-            return f"{error.where}: {error.problem}", []
+            # a disk that fills up later would end the process at a write into the mapped file
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise _no_space(path.parent, needed - held, free) from error
 
 
-def _store_masks(record: Record, root: Path, size: int) -> list[dict[str, Any]]:
-    """Return the non-empty classes of a record as run lengths at store resolution."""
-    by_class: dict[int, NDArray[np.uint8]] = {}
-    for mask in record.masks:
-        full = rasterise(mask, record, root)
-        small = (letterbox(full * np.uint8(255), size, aspect=(record.width, record.height)) > 127).astype(np.uint8)
-        by_class[mask.class_index] = np.maximum(by_class.get(mask.class_index, np.zeros_like(small)), small)
-    return [
-        {"class_index": index, "counts": encode_coco_rle(mask)["counts"]}
-        for index, mask in by_class.items()
-        if mask.any()
-    ]
+def _no_space(folder: Path, needed: int, free: int) -> DataError:
+    return DataError(
+        where=str(folder.parent),
+        problem=f"the images need {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free",
+        expected="enough space for every image at the size that is asked for",
+        remedy="Free some space, take another folder (--folder or FX_MONAI_CACHE), or a smaller size",
+    )
 
 
 def _finish(part: Path, manifest: Manifest) -> list[tuple[int, str, str]]:
@@ -232,8 +257,3 @@ def _has_shape(path: Path, shape: tuple[int, int, int], dtype: type) -> bool:
     except (OSError, ValueError, EOFError):
         return False
     return bool(array.shape == shape and array.dtype == dtype)
-
-
-def _to_uint16(pixels: NDArray[Any]) -> NDArray[np.uint16]:
-    """Return 16-bit values; 8-bit values are stretched so that full range stays full range."""
-    return pixels if pixels.dtype == np.uint16 else pixels.astype(np.uint16) * np.uint16(257)

@@ -66,7 +66,7 @@ def write(folder: Path, rows: int) -> None:
     from fx_monai.data.store_build import MASKS_SCHEMA
 
     pq.write_table(MASKS_SCHEMA.empty_table(), place / "masks.parquet")
-    about = {"version": VERSION, "size": SIDE, "bits": 8, "fingerprint": fingerprint, "unreadable": []}
+    about = {"version": VERSION, "size": SIDE, "bits": 8, "fingerprint": fingerprint, "unreadable": [], "tables": {}}
     (place / "store.json").write_text(json.dumps(about))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fx_monai.data import store_build
+from fx_monai.data import store_build, store_decode
 from fx_monai.data.manifest import Classes, Manifest, Mask, Record
 from fx_monai.data.store import ImageStore
 from fx_monai.errors import ConfigError
@@ -107,9 +107,9 @@ def test_an_interrupted_build_goes_on_where_it_stopped(tmp_path, monkeypatch):
         ImageStore.open_or_build(manifest, size=32, folder=folder, progress=stop)
     assert not list(folder.glob("*/store.json"))
     decoded = []
-    real = store_build.read_pixels
-    monkeypatch.setattr(store_build, "read_pixels", lambda path: decoded.append(path.stem) or real(path))
-    store = ImageStore.open_or_build(manifest, size=32, folder=folder)
+    real = store_decode.read_pixels
+    monkeypatch.setattr(store_decode, "read_pixels", lambda path: decoded.append(path.stem) or real(path))
+    store = ImageStore.open_or_build(manifest, size=32, folder=folder, workers=1)
     assert sorted(decoded) == [f"{i:03d}" for i in range(8, 20)]
     assert [int(store.image(row)[0, 0]) for row in range(20)] == list(range(1, 21))
     assert sorted(path.name for path in store.folder.iterdir()) == [
