@@ -15,6 +15,7 @@ key                     value in a batch
 ``masks``               (B, K, S, S) uint8, 0 or 1; segmentation
 ``masks_annotated``     (B, K) bool, classes that were looked for in the image
 ``row``                 (B,) int64, row of the image in its manifest
+``filler``              there (True) when the images belong to another process's share and count for nothing
 ======================  =================================================================================
 """
 
@@ -29,3 +30,4 @@ BOXES_ANNOTATED = "boxes_annotated"
 MASKS = "masks"
 MASKS_ANNOTATED = "masks_annotated"
 ROW = "row"
+FILLER = "filler"

@@ -19,6 +19,7 @@ from fx_monai.apps.devices import choose_device
 from fx_monai.apps.evaluation import print_scores
 from fx_monai.apps.prediction import Predictor, Summary, find_images, predict_file
 from fx_monai.apps.training import TrainingSession, say
+from fx_monai.engine.processes import join, leave
 from fx_monai.errors import ConfigError, DataError, FxError, did_you_mean
 from fx_monai.models.weights import load_network
 from fx_monai.progress import progress_bar
@@ -138,9 +139,19 @@ class PredictionEvaluator(Workflow):
             )
 
 
-def default_device() -> torch.device:
-    """Return the first GPU, else the CPU."""
+def default_device(backend: str = "") -> torch.device:
+    """Return the first GPU, else the CPU; of several processes (torchrun, SLURM), which join here, each its own GPU.
+
+    Args:
+        backend: how processes talk: ``nccl`` or ``gloo``; default: nccl where there are GPUs.
+    """
+    join(backend)
     return choose_device("")
+
+
+def leave_processes() -> None:
+    """End what :func:`default_device` began."""
+    leave()
 
 
 def training_session(

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import random
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 
+from fx_monai.engine.processes import world_size
 from fx_monai.errors import ConfigError
 
 
 def choose_device(name: str | torch.device) -> torch.device:
-    """Return the device by name; "" = the first GPU, else the CPU.
+    """Return the device by name; "" = the first GPU (of several processes, each its own), else the CPU.
 
     Raises:
         ConfigError: no such device on this machine.
     """
+    if name == "" and world_size() > 1:
+        return idist.device()
     if name == "":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     try:

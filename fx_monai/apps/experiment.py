@@ -21,6 +21,7 @@ from fx_monai.data.policies import Policies, chosen_views
 from fx_monai.data.records import SplitRecords, rows_of
 from fx_monai.data.splits import Splits, assign_splits
 from fx_monai.data.store import ImageStore, cache_folder
+from fx_monai.engine.processes import rank, world_size
 from fx_monai.errors import ConfigError, DataError, did_you_mean
 from fx_monai.recipe import DatasetSection, Recipe
 from fx_monai.types import Kind, Task, TaskSpec
@@ -118,6 +119,7 @@ class Experiment:
                 seed=self.recipe.seed,
                 num_workers=self.recipe.data.num_workers,
                 positive_fraction=self.recipe.data.positive_fraction.get(task.kind),
+                share=(rank(), world_size()),
             )
         return loaders
 

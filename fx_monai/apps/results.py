@@ -17,6 +17,7 @@ from fx_monai.apps.prediction import RESEARCH_ONLY
 from fx_monai.apps.tables import score_table, write_csv
 from fx_monai.engine.evaluator import MatrixEvaluator
 from fx_monai.engine.history import Row
+from fx_monai.engine.processes import is_writer
 from fx_monai.files import write_text
 from fx_monai.models.weights import load_network
 
@@ -45,8 +46,10 @@ def write_results(session: TrainingSession) -> Path:
     )
     say("evaluating on the test split ...")
     evaluator.run()
-    rows = evaluator.rows + view_rows(session, evaluator)
     out = session.output_dir
+    if not is_writer():
+        return out
+    rows = evaluator.rows + view_rows(session, evaluator)
     out.mkdir(parents=True, exist_ok=True)
     write_csv(rows, out / "results.csv")
     write_csv(session.history.phases, out / "phases.csv")

@@ -27,6 +27,7 @@ from fx_monai.engine.learning_rate import LearningRate, by_cycle, by_step
 from fx_monai.engine.optim import build_optimiser
 from fx_monai.engine.phase_audit import PhaseAudit
 from fx_monai.engine.precision import usable_precision
+from fx_monai.engine.processes import is_writer, join, leave, rank, wait_for_all
 from fx_monai.engine.progress import Progress
 from fx_monai.engine.ramp import Ramp
 from fx_monai.engine.saving import Checkpoints
@@ -45,7 +46,9 @@ PHANTOM_NOTE = "trained on phantoms"
 
 
 def say(text: str) -> None:
-    """Print a line for the user at once."""
+    """Print a line for the user at once; of several processes, the first speaks."""
+    if not is_writer():
+        return
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
@@ -83,6 +86,7 @@ class TrainingSession:
         tracking_database: str | Path | None = None,
         read_only: bool = False,
     ) -> None:
+        join()
         self.recipe: Recipe = load_recipe(recipe, overrides)
         self.device = choose_device(device)
         self.output_dir = Path(output_dir)
@@ -98,6 +102,9 @@ class TrainingSession:
         self.network = FoundationX(self.recipe.model, list(self.experiment.specs.values()), primary=self._primary()).to(
             self.device
         )
+        if not is_writer():
+            # the same weights everywhere, but random layers of their own
+            torch.manual_seed(self.recipe.seed + rank())
         self.optimiser = build_optimiser(
             self.network.module_groups(),
             backbone=self.recipe.optimiser.backbone,
@@ -213,9 +220,11 @@ class TrainingSession:
         handlers: list[Any] = [self._learning_rate(schedule), self.history, validation]
         if recipe.schedule.audit:
             handlers.insert(0, PhaseAudit(self.network.module_groups()))
-        if not any(type(handler).__name__ == "MLFlowHandler" for handler in extra):
+        if is_writer() and not any(type(handler).__name__ == "MLFlowHandler" for handler in extra):
             self.tracker = self._tracker()
             handlers.append(self.tracker)
+        if is_writer():
+            extra.append(Progress(total_steps=schedule.total_steps, cycles=schedule.cycles))
         if self.teacher is not None:
             self.teacher.total_updates = count_updates(schedule, recipe.teacher.update)
         trainer = CyclicTrainer(
@@ -230,7 +239,7 @@ class TrainingSession:
             clip_norm=recipe.optimiser.clip_norm,
             unit_losses=recipe.schedule.unit_losses,
             precision=self._precision(),
-            train_handlers=[*handlers, *extra, Progress(total_steps=schedule.total_steps, cycles=schedule.cycles)],
+            train_handlers=[*handlers, *extra],
         )
         state = self._run_state(trainer, validation)
         self.checkpoints = Checkpoints(state, self.checkpoint_path, every_seconds=recipe.checkpoint.every_seconds)
@@ -286,9 +295,12 @@ class TrainingSession:
     def _keep(self, model: str, cycle: int, mean: float | None) -> None:
         if mean is None:
             say("note: no validation score is defined; model.pt holds the final student, not a selected one")
-        write_weights(self.networks()[model], self._card(model, cycle, mean), self.weights_path)
+        if is_writer():
+            write_weights(self.networks()[model], self._card(model, cycle, mean), self.weights_path)
 
     def _keep_task(self, model: str, cycle: int, task: str, value: float) -> None:
+        if not is_writer():
+            return
         path = self.output_dir / "best" / f"{task.replace('/', '_')}.pt"
         write_weights(self.networks()[model], self._card(model, cycle, value, task), path)
 
@@ -311,6 +323,7 @@ class TrainingSession:
             return self.output_dir
         if self.tracker is not None:
             self.tracker.log_new()
+        wait_for_all()
         folder = write_results(self)
         if self.tracker is not None:
             self.tracker.finish()
@@ -342,6 +355,7 @@ def run_training(
         return
     session.trainer().run()
     session.finish()
+    leave()
 
 
 def prepare_data_root(recipe: Recipe, data_root: str | Path) -> Path:
@@ -354,7 +368,7 @@ def prepare_data_root(recipe: Recipe, data_root: str | Path) -> Path:
             remedy="Give it with --data-root or the variable FX_MONAI_DATA_ROOT",
         )
     root = Path(data_root)
-    if recipe.demo_cohort and not root.exists():
+    if recipe.demo_cohort and not root.exists() and is_writer():
         from fx_monai.demo.cohort import write_demo_cohort
         from fx_monai.progress import progress_bar
 
@@ -362,6 +376,7 @@ def prepare_data_root(recipe: Recipe, data_root: str | Path) -> Path:
         write_demo_cohort(
             root, num_images=recipe.demo_cohort, seed=0, workers=workers, progress=progress_bar("demo cohort")
         )
+    wait_for_all()
     return root
 
 

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from fx_monai.data.dataset import TaskDataset, collate
 from fx_monai.errors import ConfigError
+from fx_monai.keys import BOX_LABELS, BOXES, BOXES_ANNOTATED, FILLER, LABELS, MASKS_ANNOTATED
 
 
 class TaskLoader:
@@ -23,6 +24,8 @@ class TaskLoader:
         seed: of the order.
         num_workers: data loader processes; 0 = in this process. Batches are the same for any number.
         positive_fraction: share of a pass that is drawn from images that show a finding; None = every image once.
+        share: number of this process and of all processes; each takes its part of every batch, and together they see
+            what one process would.
 
     Raises:
         ConfigError: no samples, a batch size below 1, or a fraction outside 0 to 1.
@@ -36,11 +39,13 @@ class TaskLoader:
         seed: int,
         num_workers: int = 0,
         positive_fraction: float | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self.dataset = dataset
         self.batch_size = batch_size
         self.seed = seed
         self.num_workers = num_workers
+        self.share = share
         self._check(positive_fraction)
         self._pools: tuple[tuple[NDArray[np.int64], float], ...] = ((np.arange(len(dataset)), 1.0),)
         if positive_fraction is not None:
@@ -72,20 +77,23 @@ class TaskLoader:
             num_batches: beyond one pass the next permutation follows.
             start: batches to skip, without decoding them.
         """
-        plan = self._plan(phase_number, num_batches)[start:]
+        number, total = self.share
+        whole = self._plan(phase_number, num_batches)[start:]
+        shares = [batch[number::total] for batch in whole]
+        # a process whose share is empty runs an image of a neighbour, which counts for nothing
+        plan = [share or batch[:1] for share, batch in zip(shares, whole, strict=True)]
         pairs = _Pairs(self.dataset, [pair for batch in plan for pair in batch])
         index = iter(range(len(pairs)))
         sampler = [[next(index) for _ in batch] for batch in plan]
-        return iter(
-            DataLoader(
-                pairs,
-                batch_sampler=sampler,
-                num_workers=self.num_workers,
-                collate_fn=collate,
-                # a loader draws a seed for its workers; not from the generator that dropout uses
-                generator=torch.Generator(),
-            )
+        loader = DataLoader(
+            pairs,
+            batch_sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            # a loader draws a seed for its workers; not from the generator that dropout uses
+            generator=torch.Generator(),
         )
+        return (batch if own else without_annotations(batch) for batch, own in zip(loader, shares, strict=True))
 
     def _plan(self, phase_number: int, num_batches: int) -> list[list[tuple[int, int]]]:
         """Return (position, draw) of every sample of every batch."""
@@ -131,10 +139,36 @@ class _Pairs(Dataset[dict[str, Any]]):
         return self.dataset.sample(position, draw)
 
 
-def evaluation_batches(dataset: TaskDataset, batch_size: int, num_workers: int = 0) -> Iterator[dict[str, Any]]:
-    """Return the batches of a dataset in its order."""
-    generator = torch.Generator()
+def without_annotations(batch: dict[str, Any]) -> dict[str, Any]:
+    """Return a batch of which nothing is known, so that no loss learns from it; marked as ``filler``."""
+    unknown: dict[str, Any] = {**batch, FILLER: True}
+    for key in unknown.keys() & {BOXES, BOX_LABELS}:
+        unknown[key] = [value[:0] for value in batch[key]]
+    for key in unknown.keys() & {BOXES_ANNOTATED, MASKS_ANNOTATED}:
+        unknown[key] = torch.zeros_like(batch[key])
+    if LABELS in unknown:
+        unknown[LABELS] = torch.full_like(batch[LABELS], torch.nan)
+    return unknown
+
+
+def evaluation_batches(
+    dataset: TaskDataset, batch_size: int, num_workers: int = 0, *, share: tuple[int, int] = (0, 1)
+) -> Iterator[dict[str, Any]]:
+    """Return the batches of a dataset in its order, or every so manieth of them.
+
+    Args:
+        dataset: samples.
+        batch_size: images per batch.
+        num_workers: data loader processes.
+        share: number of this process and of all processes, which take the batches in turn.
+    """
+    number, total = share
+    starts = range(number * batch_size, len(dataset), total * batch_size)
     loader: DataLoader[dict[str, Any]] = DataLoader(
-        dataset, batch_size=batch_size, num_workers=num_workers, collate_fn=collate, generator=generator
+        dataset,
+        batch_sampler=[list(range(at, min(at + batch_size, len(dataset)))) for at in starts],
+        num_workers=num_workers,
+        collate_fn=collate,
+        generator=torch.Generator(),
     )
     return iter(loader)

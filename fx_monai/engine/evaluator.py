@@ -11,9 +11,10 @@ from monai.engines.workflow import Workflow
 
 from fx_monai.data.dataset import TaskDataset, to_device
 from fx_monai.data.loader import evaluation_batches
+from fx_monai.engine.processes import gather, rank, world_size
 from fx_monai.engine.walker import TaskBatch
 from fx_monai.keys import IMAGE
-from fx_monai.metrics.scores import TaskScorer, primary_metric
+from fx_monai.metrics.scores import TaskScorer, merged, primary_metric
 from fx_monai.models.foundation_x import FoundationX
 from fx_monai.types import Task
 
@@ -21,19 +22,27 @@ Row = dict[str, Any]
 
 
 class _TaskBatches:
-    """All batches of all tasks, task after task."""
+    """This process's batches of all tasks, task after task.
+
+    Every process has the same number, some of them empty (None), so that they can agree after each.
+    """
 
     def __init__(self, datasets: Mapping[Task, TaskDataset], batch_size: int) -> None:
         self.datasets = datasets
         self.batch_size = batch_size
 
     def __len__(self) -> int:
-        return sum(-(-len(dataset) // self.batch_size) for dataset in self.datasets.values())
+        return sum(self._rounds(dataset) for dataset in self.datasets.values())
 
-    def __iter__(self) -> Iterator[TaskBatch]:
+    def __iter__(self) -> Iterator[TaskBatch | None]:
         for task, dataset in self.datasets.items():
-            for batch in evaluation_batches(dataset, self.batch_size):
-                yield TaskBatch(task, batch)
+            batches = evaluation_batches(dataset, self.batch_size, share=(rank(), world_size()))
+            for _ in range(self._rounds(dataset)):
+                batch = next(batches, None)
+                yield None if batch is None else TaskBatch(task, batch)
+
+    def _rounds(self, dataset: TaskDataset) -> int:
+        return -(-len(dataset) // (self.batch_size * world_size()))
 
 
 class MatrixEvaluator(Workflow):
@@ -41,7 +50,7 @@ class MatrixEvaluator(Workflow):
 
     After :meth:`run`, ``rows`` holds one dict per score (dataset, kind, split, model, metric, value, images) and
     ``state.metrics`` the same values by name; ``means`` holds the mean primary metric per model (AUC, AP@0.4, Dice on
-    positive images; undefined ones left out).
+    positive images; undefined ones left out). Several processes divide the batches; all have the scores of the whole.
 
     Args:
         device: where to run.
@@ -91,11 +100,12 @@ class MatrixEvaluator(Workflow):
             network.eval()
 
     @torch.inference_mode()
-    def _iteration(self, engine: Engine, item: TaskBatch) -> dict[str, Any]:
-        batch = to_device(item.batch, self.state.device)
-        for model, network in self.networks.items():
-            output = network.predict_tasks(batch[IMAGE], [item.task])[item.task]
-            self.scorers[item.task, model].add(output, batch)
+    def _iteration(self, engine: Engine, item: TaskBatch | None) -> dict[str, Any]:
+        if item is not None:
+            batch = to_device(item.batch, self.state.device)
+            for model, network in self.networks.items():
+                output = network.predict_tasks(batch[IMAGE], [item.task])[item.task]
+                self.scorers[item.task, model].add(output, batch)
         if self.interrupted():
             self.terminate()
         return {}
@@ -107,7 +117,8 @@ class MatrixEvaluator(Workflow):
             network.train(self._training[model])
         if self.should_terminate:
             return
-        for (task, model), scorer in self.scorers.items():
+        for (task, model), own in self.scorers.items():
+            scorer = self.scorers[task, model] = merged(gather(own), self.datasets[task].rows)
             scores = scorer.scores()
             for metric, value in scores.items():
                 self.rows.append(

@@ -60,6 +60,12 @@ def is_writer() -> bool:
     return rank() == 0
 
 
+def wait_for_all() -> None:
+    """Wait until all processes have come here."""
+    if world_size() > 1:
+        idist.barrier()
+
+
 def any_process(*flags: bool) -> tuple[bool, ...]:
     """Return, for every flag, whether it is set in any process; all processes must call."""
     if world_size() == 1:

@@ -25,7 +25,7 @@ from fx_monai.engine.processes import mean_buffers, sum_gradients
 from fx_monai.engine.ramp import Ramp
 from fx_monai.engine.schedule import Level, Schedule
 from fx_monai.engine.walker import ScheduleWalker, Step, TaskBatch
-from fx_monai.keys import IMAGE, TEACHER_IMAGE
+from fx_monai.keys import FILLER, IMAGE, TEACHER_IMAGE
 from fx_monai.losses.task_loss import initial_loss, task_loss
 from fx_monai.models.foundation_x import FoundationX, TaskOutput
 from fx_monai.types import Mode, Task
@@ -127,7 +127,9 @@ class CyclicTrainer(Trainer):
         return [{**output, "gradient_norm": norm} for output in outputs]
 
     def _backward(self, task_batch: TaskBatch, mode: Mode) -> dict[str, Tensor]:
-        task, batch = task_batch.task, to_device(task_batch.batch, self.state.device)
+        task, counted = task_batch.task, FILLER not in task_batch.batch
+        own = {key: value for key, value in task_batch.batch.items() if key != FILLER}
+        batch = to_device(own, self.state.device)
         spec = self.network.specs[task]
         released = mode is Mode.RELEASE
         with self.precision.autocast():
@@ -139,7 +141,7 @@ class CyclicTrainer(Trainer):
         if released and self.consistency is not None and self.consistency.weight > 0:
             weight = self.consistency.weight
             with self.precision.autocast():
-                drift = self.consistency.loss(output.features, batch[TEACHER_IMAGE], task.kind, counted=True)
+                drift = self.consistency.loss(output.features, batch[TEACHER_IMAGE], task.kind, counted=counted)
             loss = (1 - weight) * loss + weight * drift
             result["consistency_loss"] = drift.detach()
         self.precision.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]

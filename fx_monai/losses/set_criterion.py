@@ -7,7 +7,7 @@ nothing; layers are averaged, not summed, so that their number doesn't change th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,23 +57,34 @@ class Assignment:
     weight: Tensor
 
 
-def set_criterion(predictions: Mapping[str, Tensor], targets: BoxTargets) -> dict[str, Tensor]:
+def at_least_one(counts: Tensor) -> Tensor:
+    """Return the divisors for sums over so many positives, in one process."""
+    return counts.clamp(min=1)
+
+
+def set_criterion(
+    predictions: Mapping[str, Tensor],
+    targets: BoxTargets,
+    *,
+    normalise: Callable[[Tensor], Tensor] = at_least_one,
+) -> dict[str, Tensor]:
     """Return the parts of the loss, weighted: ``class_loss``, ``box_loss``, ``proposal_loss``, () each.
 
     Args:
         predictions: ``logits`` (layers, B, Q, K), ``boxes`` (layers, B, Q, 4) cxcywh normalised, ``proposal_logits``
             (B, T, K), ``proposal_boxes`` (B, T, 4), ``proposal_centres`` (T, 2).
         targets: what is there.
+        normalise: turns numbers of positives of this process into what the sums are divided by.
     """
     targets = targets.known()
     layers = [
-        _loss(logits, boxes, _one_to_one(logits, boxes, targets), targets.annotated)
+        _loss(logits, boxes, _one_to_one(logits, boxes, targets), targets.annotated, normalise)
         for logits, boxes in zip(predictions["logits"], predictions["boxes"], strict=True)
     ]
     class_loss, box_loss = torch.stack([torch.stack(layer) for layer in layers]).mean(dim=0)
     logits, boxes = predictions["proposal_logits"], predictions["proposal_boxes"]
     proposals = _one_to_many(logits, boxes, predictions["proposal_centres"], targets)
-    proposal_loss = torch.stack(_loss(logits, boxes, proposals, targets.annotated)).sum()
+    proposal_loss = torch.stack(_loss(logits, boxes, proposals, targets.annotated, normalise)).sum()
     return {"class_loss": class_loss, "box_loss": box_loss, "proposal_loss": proposal_loss}
 
 
@@ -90,10 +101,12 @@ def varifocal_loss(logits: Tensor, quality: Tensor, counted: Tensor) -> Tensor:
     return (losses * weight * counted[:, None]).sum()
 
 
-def _loss(logits: Tensor, boxes: Tensor, found: Assignment, annotated: Tensor) -> tuple[Tensor, Tensor]:
+def _loss(
+    logits: Tensor, boxes: Tensor, found: Assignment, annotated: Tensor, normalise: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
     quality = torch.zeros_like(logits)
     quality[found.image, found.index, found.labels] = found.quality
-    normaliser = found.weight.sum().clamp(min=1)
+    normaliser = normalise(found.weight.sum())
     class_loss = varifocal_loss(logits, quality, annotated) / normaliser
     chosen = boxes[found.image, found.index]
     l1 = (chosen - found.boxes).abs().sum(dim=-1)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from fx_monai.keys import BOX_LABELS, BOXES, BOXES_ANNOTATED, IMAGE, LABELS, MASKS, MASKS_ANNOTATED
@@ -14,6 +15,7 @@ from fx_monai.losses.dice_ce import dice_ce
 from fx_monai.losses.masked_bce import masked_bce
 from fx_monai.losses.set_criterion import BoxTargets, set_criterion
 from fx_monai.ops.boxes import xyxy_to_cxcywh_norm
+from fx_monai.ops.global_sum import global_sum
 from fx_monai.types import Kind, TaskSpec
 
 LOCALIZATION_AT_START = 8.0
@@ -46,9 +48,18 @@ def task_loss(spec: TaskSpec, output: HasPredictions, batch: Mapping[str, Any]) 
     else:
         side = batch[IMAGE].shape[-1]
         boxes = [xyxy_to_cxcywh_norm(boxes_xyxy, side) for boxes_xyxy in batch[BOXES]]
-        parts = set_criterion(predictions, BoxTargets(batch[BOX_LABELS], boxes, batch[BOXES_ANNOTATED]))
+        targets = BoxTargets(batch[BOX_LABELS], boxes, batch[BOXES_ANNOTATED])
+        parts = _sum_over_processes(set_criterion(predictions, targets, normalise=_global_divisors))
     total = sum(parts.values(), start=predictions["logits"].new_zeros(()))
     return total, parts
+
+
+def _global_divisors(counts: Tensor) -> Tensor:
+    return global_sum(counts).clamp(min=1)
+
+
+def _sum_over_processes(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return dict(zip(parts, global_sum(torch.stack(list(parts.values()))), strict=True))
 
 
 def initial_loss(spec: TaskSpec) -> float:

@@ -123,5 +123,28 @@ class TaskScorer:
         return {f"{prefix}/{name}": float(value) for name, value in zip(self.spec.classes, values, strict=True)}
 
 
+def merged(scorers: Sequence[TaskScorer], order: NDArray[np.int64]) -> TaskScorer:
+    """Return one scorer that holds what several have collected of one task.
+
+    Args:
+        scorers: of the same task, with different images.
+        order: manifest rows in the order in which one process would have seen them.
+    """
+    if len(scorers) == 1:
+        return scorers[0]
+    whole = TaskScorer(scorers[0].spec)
+    rows = [row for scorer in scorers for row in scorer.rows]
+    place = {int(row): position for position, row in enumerate(order)}
+    permutation = sorted(range(len(rows)), key=lambda index: place[rows[index]])
+    whole.rows = [rows[index] for index in permutation]
+    for name in ("_values", "_truth", "_annotated"):
+        arrays = [array for scorer in scorers for array in getattr(scorer, name)]
+        setattr(whole, name, [np.concatenate(arrays)[permutation]] if arrays else [])
+    for name in ("_boxes", "_true_boxes"):
+        boxes = [box for scorer in scorers for box in getattr(scorer, name)]
+        setattr(whole, name, [boxes[index] for index in permutation] if boxes else [])
+    return whole
+
+
 def _numpy(tensor: Tensor) -> NDArray[Any]:
     return tensor.detach().cpu().numpy() if tensor.dtype is not torch.bfloat16 else tensor.float().cpu().numpy()
