@@ -16,6 +16,7 @@ Map = NDArray[np.float32]
 Points = NDArray[np.float64]
 
 # outline of the lung at the left of the image (the patient's right): apex, lateral wall, base, medial border
+RIBS, RIB_WIDTH = 10, 0.02
 _LUNG = np.array(
     [
         (0.345, 0.150), (0.300, 0.155), (0.255, 0.200), (0.215, 0.290), (0.185, 0.400), (0.165, 0.520), (0.155, 0.640),
@@ -101,6 +102,8 @@ class Anatomy:
         vessels: extra tissue of vessels inside the lungs.
         lungs: masks of the lung at the left and at the right of the image.
         heart: mask of the heart's silhouette.
+        ribs: centre lines (N, 2) of the ribs' backs in pixels, R1 to R10, then L1 to L10 (patient's sides).
+        rib_width: of these lines in pixels.
         wall: distance to the lung border in pixels, inside the lungs.
         taken: where a finding already is.
     """
@@ -112,6 +115,8 @@ class Anatomy:
     vessels: Map
     lungs: tuple[NDArray[np.uint8], NDArray[np.uint8]]
     heart: NDArray[np.uint8]
+    ribs: tuple[Points, ...]
+    rib_width: float
     wall: Map = field(init=False)
     taken: NDArray[np.uint8] = field(init=False)
 
@@ -164,7 +169,10 @@ def build_anatomy(side: int, patient: Patient, pose: Pose, *, heart_scale: float
     tissue += 4.2 * bulge
     air *= 1 - 0.85 * bulge
     bone = _ribs(frame, body) + _clavicles(frame) + _spine(frame) + _scapulae(frame)
-    return Anatomy(side, tissue.astype(np.float32), air, bone, _vessels(frame, both, generator), lungs, heart)
+    ribs = tuple(frame.pixels(_rib(frame, number, mirror)) for mirror in (False, True) for number in range(RIBS))
+    vessels = _vessels(frame, both, generator)
+    width = frame.length(RIB_WIDTH)
+    return Anatomy(side, tissue.astype(np.float32), air, bone, vessels, lungs, heart, ribs, width)
 
 
 def _blank(frame: Frame) -> Map:
@@ -255,23 +263,29 @@ def _breasts(frame: Frame) -> Map:
     return total * frame.patient.breast_cm
 
 
+def _rib(frame: Frame, number: int, mirror: bool) -> Points:
+    """Return the centre line of a rib's back from the spine outwards (fractions), at the image's left or mirrored."""
+    top = 0.135 + 0.068 * number
+    reach = 0.16 + 0.1 * np.sin(np.pi * (number + 2) / 13) + 0.02
+    t = np.linspace(0, 1, 16)
+    x = 0.47 - (reach + 0.1) * np.sin(t * np.pi * 0.55)
+    y = top - 0.02 * np.sin(t * np.pi) + 0.11 * frame.patient.rib_tilt * t**2
+    return np.stack([1 - x if mirror else x, y], 1)
+
+
 def _ribs(frame: Frame, body: Map) -> Map:
     total = _blank(frame)
+    t = np.linspace(0, 1, 16)
     for mirror in (False, True):
-        for number in range(10):
-            top = 0.135 + 0.068 * number
-            reach = 0.16 + 0.1 * np.sin(np.pi * (number + 2) / 13) + 0.02
-            t = np.linspace(0, 1, 16)
-            x = 0.47 - (reach + 0.1) * np.sin(t * np.pi * 0.55)
-            y = top - 0.02 * np.sin(t * np.pi) + 0.11 * frame.patient.rib_tilt * t**2
-            points = np.stack([1 - x if mirror else x, y], 1)
-            rib = stroke(frame, points, 0.02)
+        for number in range(RIBS):
+            points = _rib(frame, number, mirror)
+            rib = stroke(frame, points, RIB_WIDTH)
             hollow = stroke(frame, points, 0.011)
             total += 0.55 * rib - 0.22 * hollow
-            front = np.stack([x[-1] + 0.2 * t, y[-1] + 0.07 * t + 0.05 * t**2], 1)
-            if mirror:
-                front[:, 0] = 1 - front[:, 0]
             if 1 <= number <= 6:
+                end = points[-1]
+                away = np.array([-1.0 if mirror else 1.0, 1.0])
+                front = end + np.stack([0.2 * t, 0.07 * t + 0.05 * t**2], 1) * away
                 total += 0.22 * stroke(frame, front, 0.024)
     return cv2.GaussianBlur(total, (0, 0), 0.0028 * frame.side) * (body > 0)
 

@@ -27,6 +27,11 @@ PREVALENCE = {
     "chestx_det": {NODULE: 0.3, CONSOLIDATION: 0.32, EFFUSION: 0.3, PNEUMOTHORAX: 0.25, CARDIOMEGALY: 0.25},
     "siim_acr": {PNEUMOTHORAX: 0.5, NODULE: 0.12, EFFUSION: 0.12},
     "montgomery": {INFILTRATION: 0.45},
+    "chexpert": {NODULE: 0.2, CONSOLIDATION: 0.25, EFFUSION: 0.3, PNEUMOTHORAX: 0.2, CARDIOMEGALY: 0.25},
+    "mimic_cxr": {NODULE: 0.2, CONSOLIDATION: 0.25, EFFUSION: 0.3, PNEUMOTHORAX: 0.2, CARDIOMEGALY: 0.25},
+    "vindr_cxr": {NODULE: 0.25, CONSOLIDATION: 0.25, EFFUSION: 0.25, PNEUMOTHORAX: 0.2, CARDIOMEGALY: 0.25},
+    "vindr_ribcxr": {NODULE: 0.15},
+    "padchest": {NODULE: 0.2, CONSOLIDATION: 0.25, EFFUSION: 0.3, PNEUMOTHORAX: 0.15, CARDIOMEGALY: 0.25},
 }
 # at most so many of one kind in an image
 _REPEATS = {NODULE: 3, CONSOLIDATION: 2, INFILTRATION: 2}
@@ -58,6 +63,8 @@ class Case:
         image: (S, S) uint8, bone bright.
         lesions: all findings.
         lungs: masks (S, S) of the patient's left and right lung.
+        heart: mask (S, S).
+        ribs: outlines (N, 2) in pixels, R1 to R10, then L1 to L10 (patient's sides).
         age, sex, view: of the patient and the acquisition.
     """
 
@@ -65,6 +72,8 @@ class Case:
     image: NDArray[np.uint8]
     lesions: tuple[Lesion, ...]
     lungs: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+    heart: NDArray[np.uint8]
+    ribs: tuple[NDArray[np.float64], ...]
     age: int
     sex: str
     view: str
@@ -96,7 +105,16 @@ def make_case(plan: CasePlan, side: int) -> Case:
                 lesions.append(lesion)
     image = expose(anatomy, SITES[plan.dataset], how)
     # the patient's left lung stands at the right of the image
-    return Case(plan, image, tuple(lesions), (anatomy.lungs[1], anatomy.lungs[0]), age, sex, view)
+    lungs = (anatomy.lungs[1], anatomy.lungs[0])
+    ribs = tuple(_outline(line, anatomy.rib_width) for line in anatomy.ribs)
+    return Case(plan, image, tuple(lesions), lungs, anatomy.heart, ribs, age, sex, view)
+
+
+def _outline(line: NDArray[np.float64], width: float) -> NDArray[np.float64]:
+    """Return the outline of a band around a line."""
+    along = np.gradient(line, axis=0)
+    across = along[:, ::-1] * (-1, 1) / np.linalg.norm(along, axis=1, keepdims=True) * width / 2
+    return np.concatenate([line + across, (line - across)[::-1]])
 
 
 def _generator(plan: CasePlan, purpose: str, number: int) -> np.random.Generator:

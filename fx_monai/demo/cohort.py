@@ -6,21 +6,24 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fx_monai.demo import native_reports, native_vindr
 from fx_monai.demo.cases import Case, CasePlan, make_case
-from fx_monai.demo.native import WRITERS
-from fx_monai.errors import ConfigError, DataError
+from fx_monai.demo.native import BASE_WRITERS, Writer
+from fx_monai.errors import ConfigError, DataError, did_you_mean
 
 VERSION = "1"
 ABOUT = "DEMO.json"
 SIDE = 256
 MIN_IMAGES = 50
+WRITERS: dict[str, Writer] = {**BASE_WRITERS, **native_reports.WRITERS, **native_vindr.WRITERS}
+DEFAULT = tuple(BASE_WRITERS)
 # share of the images, images per patient
 _SHARES = {
     "nih_chestxray14": (0.27, 2),
@@ -28,7 +31,16 @@ _SHARES = {
     "chestx_det": (0.21, 1),
     "siim_acr": (0.18, 1),
     "montgomery": (0.11, 1),
+    "chexpert": (0.15, 2),
+    "mimic_cxr": (0.15, 2),
+    "padchest": (0.1, 1),
+    "vindr_cxr": (0.15, 1),
+    "vinbigdata": (0.15, 1),
+    "chexmask": (0.15, 1),
+    "vindr_ribcxr": (0.05, 1),
 }
+# sets that show another set's images
+_CASES_OF = {"vinbigdata": "vindr_cxr", "chexmask": "vindr_cxr"}
 
 
 @dataclass(frozen=True)
@@ -53,12 +65,14 @@ class DemoSummary:
         return f"{self.folder}: {sum(self.images.values())} phantoms, not patients ({images}; {findings})"
 
 
-def plan_cohort(num_images: int, seed: int) -> dict[str, list[CasePlan]]:
+def plan_cohort(num_images: int, seed: int, datasets: Sequence[str] = DEFAULT) -> dict[str, list[CasePlan]]:
     """Return the plan of every image, by dataset."""
     plans = {}
-    for dataset, (share, per_patient) in _SHARES.items():
+    for dataset in datasets:
+        share, per_patient = _SHARES[dataset]
+        origin = _CASES_OF.get(dataset, dataset)
         count = max(10, round(share * num_images))
-        plans[dataset] = [CasePlan(dataset, number, number // per_patient, seed) for number in range(count)]
+        plans[dataset] = [CasePlan(origin, number, number // per_patient, seed) for number in range(count)]
     return plans
 
 
@@ -69,26 +83,29 @@ def write_demo_cohort(
     seed: int = 0,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
+    datasets: Sequence[str] = DEFAULT,
 ) -> DemoSummary:
-    """Write the cohort in the native formats of five datasets, one folder each.
+    """Write the cohort in the native formats of five (or other) datasets, one folder each.
 
     A folder that holds the same cohort already is left as it is. The files don't depend on the number of workers.
 
     Args:
         out: folder to write; it appears when everything is written.
-        num_images: about so many images in all.
+        num_images: about so many images in the five together.
         seed: of everything.
         workers: processes.
         progress: called with (done, total).
+        datasets: names of :data:`WRITERS`; what ``chexmask`` needs beside it is ``vindr_cxr``.
 
     Raises:
-        ConfigError: fewer than 50 images or no worker.
+        ConfigError: fewer than 50 images, no worker, or a dataset that can't be written.
         DataError: the folder holds something else.
     """
     _check_numbers(num_images, workers)
+    _check_datasets(datasets)
     wanted = {"version": VERSION, "seed": seed, "num_images": num_images}
     about = _about(out)
-    if wanted.items() <= about.items():
+    if wanted.items() <= about.items() and list(about["images"]) == list(datasets):
         return DemoSummary(out, about["images"], about["findings"], 0.0)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(
@@ -102,7 +119,7 @@ def write_demo_cohort(
     temporary = out.resolve().with_name(out.resolve().name + f".part{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    plans = plan_cohort(num_images, seed)
+    plans = plan_cohort(num_images, seed, datasets)
     total, done = sum(map(len, plans.values())), 0
     findings: dict[str, int] = {}
     try:
@@ -139,6 +156,17 @@ def _check_numbers(num_images: int, workers: int) -> None:
         raise ConfigError(
             where="demo cohort", problem=f"{workers} workers", expected="at least 1", remedy="Ask for 1 or more"
         )
+
+
+def _check_datasets(datasets: Sequence[str]) -> None:
+    for name in datasets:
+        if name not in WRITERS:
+            raise ConfigError(
+                where="demo cohort",
+                problem=f"no phantoms are written as '{name}'. {did_you_mean(name, WRITERS)}".rstrip(),
+                expected=f"some of {', '.join(WRITERS)}",
+                remedy="Correct the name",
+            )
 
 
 def _about(out: Path) -> dict[str, Any]:

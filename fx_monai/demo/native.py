@@ -6,6 +6,8 @@ Boxes, polygons and run lengths are in the real sets' annotation frame (1024 x 1
 from __future__ import annotations
 
 import csv
+import gzip
+import io
 import json
 import uuid
 from collections.abc import Callable, Sequence
@@ -32,6 +34,8 @@ from fx_monai.demo.findings import (
     bounds,
 )
 from fx_monai.ops.masks import encode_relative_rle
+
+Writer = Callable[[Sequence[Case], Path], None]
 
 FRAME = 1024
 _SPACINGS = (0.139, 0.143, 0.168, 0.171, 0.194)
@@ -62,13 +66,13 @@ def write_nih(cases: Sequence[Case], root: Path) -> None:
                     x1, y1, x2, y2 = _frame_box(lesion.mask)
                     label = _NIH_BOX_NAMES.get(lesion.name, lesion.name)
                     boxes.append([name, label, x1, y1, x2 - x1, y2 - y1])
-        lists["test_list.txt" if _in_test(case) else "train_val_list.txt"].append(name)
+        lists["test_list.txt" if in_test(case) else "train_val_list.txt"].append(name)
     header = (
         "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
         "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]\n"
     )
-    _write_rows(root / "Data_Entry_2017_v2020.csv", header, entries)
-    _write_rows(root / "BBox_List_2017.csv", "Image Index,Finding Label,Bbox [x,y,w,h],,,\n", boxes)
+    write_rows(root / "Data_Entry_2017_v2020.csv", header, entries)
+    write_rows(root / "BBox_List_2017.csv", "Image Index,Finding Label,Bbox [x,y,w,h],,,\n", boxes)
     for file, names in lists.items():
         # the last line has no newline in the real set
         (root / file).write_text("\n".join(names), encoding="utf-8")
@@ -79,7 +83,7 @@ def write_rsna(cases: Sequence[Case], root: Path) -> None:
     (root / "stage_2_train_images").mkdir(parents=True)
     labels, classes = [], []
     for case in cases:
-        name = str(uuid.UUID(bytes=_bytes(case, 16)))
+        name = str(uuid.UUID(bytes=random_bytes(case, 16)))
         write_dicom(root / "stage_2_train_images" / f"{name}.dcm", case, age=str(case.age))
         found = [lesion for lesion in case.lesions if lesion.name == CONSOLIDATION]
         label = "Lung Opacity" if found else "No Lung Opacity / Not Normal" if case.lesions else "Normal"
@@ -89,8 +93,8 @@ def write_rsna(cases: Sequence[Case], root: Path) -> None:
         if not found:
             labels.append([name, "", "", "", "", 0])
         classes += [[name, label]] * max(1, len(found))
-    _write_rows(root / "stage_2_train_labels.csv", "patientId,x,y,width,height,Target\n", labels)
-    _write_rows(root / "stage_2_detailed_class_info.csv", "patientId,class\n", classes)
+    write_rows(root / "stage_2_train_labels.csv", "patientId,x,y,width,height,Target\n", labels)
+    write_rows(root / "stage_2_detailed_class_info.csv", "patientId,class\n", classes)
 
 
 def write_chestx_det(cases: Sequence[Case], root: Path) -> None:
@@ -99,7 +103,7 @@ def write_chestx_det(cases: Sequence[Case], root: Path) -> None:
     for split in entries:
         (root / split).mkdir(parents=True)
     for case in cases:
-        split = "test" if _in_test(case) else "train"
+        split = "test" if in_test(case) else "train"
         name = f"{36000 + case.plan.number}.png"
         Image.fromarray(case.image).save(root / split / name)
         outlines = [_polygon(lesion.mask) for lesion in case.lesions]
@@ -130,7 +134,7 @@ def write_siim(cases: Sequence[Case], root: Path) -> None:
             rows += [[image, " " + encode_relative_rle(half)] for half in halves]
         if not found:
             rows.append([image, " -1"])
-    _write_rows(root / "train-rle.csv", "ImageId, EncodedPixels\n", rows)
+    write_rows(root / "train-rle.csv", "ImageId, EncodedPixels\n", rows)
 
 
 def write_montgomery(cases: Sequence[Case], root: Path) -> None:
@@ -151,7 +155,7 @@ def write_montgomery(cases: Sequence[Case], root: Path) -> None:
         (folders["ClinicalReadings"] / f"{name}.txt").write_text(text, encoding="utf-8")
 
 
-WRITERS: dict[str, Callable[[Sequence[Case], Path], None]] = {
+BASE_WRITERS: dict[str, Writer] = {
     "nih_chestxray14": write_nih,
     "rsna_pneumonia": write_rsna,
     "chestx_det": write_chestx_det,
@@ -186,18 +190,24 @@ def write_dicom(path: Path, case: Case, *, age: str, uid: str = "") -> None:
         dataset.save_as(path, enforce_file_format=True)
 
 
-def _in_test(case: Case) -> bool:
+def in_test(case: Case) -> bool:
+    """Return whether a case's patient is in the official test set."""
     return case.plan.patient % 5 == 4
 
 
-def _bytes(case: Case, count: int) -> bytes:
+def random_bytes(case: Case, count: int) -> bytes:
+    """Return bytes for a name; the same for the same case."""
     return np.random.default_rng([case.plan.seed, case.plan.number, 7]).bytes(count)
 
 
-def _write_rows(path: Path, header: str, rows: Sequence[Sequence[object]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        file.write(header)
-        csv.writer(file, lineterminator="\n").writerows(rows)
+def write_rows(path: Path, header: str, rows: Sequence[Sequence[object]]) -> None:
+    """Write a table, packed when its name ends with ``.gz``; the header is a line of its own, as it stands."""
+    text = io.StringIO(newline="")
+    text.write(header)
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    content = text.getvalue().encode()
+    # no time in the packed file: the same cohort has the same bytes
+    path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
 def _to_frame(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -8,8 +8,8 @@ import pytest
 
 from fx_monai.data.index import index_dataset
 from fx_monai.demo.anatomy import Patient, Pose, build_anatomy
-from fx_monai.demo.cases import PREVALENCE, CasePlan, make_case
-from fx_monai.demo.cohort import write_demo_cohort
+from fx_monai.demo.cases import CasePlan, make_case
+from fx_monai.demo.cohort import DEFAULT, write_demo_cohort
 from fx_monai.demo.findings import CARDIOMEGALY, FINDINGS, bounds
 from fx_monai.errors import ConfigError, DataError
 from fx_monai.ops.masks import decode_coco_rle
@@ -70,7 +70,7 @@ def test_no_worker_is_refused(tmp_path):
         write_demo_cohort(tmp_path / "cohort", workers=0)
 
 
-@pytest.mark.parametrize("dataset", list(PREVALENCE))
+@pytest.mark.parametrize("dataset", DEFAULT)
 def test_every_format_reads_back(cohort, dataset):
     out, summary = cohort
     manifest = index_dataset(dataset, out / dataset)
