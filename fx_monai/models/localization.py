@@ -174,7 +174,7 @@ def select_distinct(logits: Tensor, boxes: Tensor, num_queries: int) -> Tensor:
     chosen = []
     for image_scores, image_order, image_boxes in zip(scores, order, boxes, strict=True):
         kept = nms(box_convert(image_boxes[image_order], "cxcywh", "xyxy"), image_scores, _DISTINCT_IOU)
-        repeated = torch.ones_like(image_order, dtype=torch.bool).index_fill_(0, kept, False)
+        repeated = torch.ones_like(image_order).index_fill_(0, kept, 0) > 0
         chosen.append(torch.cat((image_order[kept], image_order[repeated]))[:num_queries])
     return torch.stack(chosen)
 
