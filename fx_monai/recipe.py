@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from fx_monai.data.policies import Policies
 from fx_monai.data.transforms import Augmentation
 from fx_monai.errors import ConfigError, did_you_mean
+from fx_monai.losses.options import LossOptions
 from fx_monai.models.config import ModelConfig
 from fx_monai.shipped import shipped_folder
 from fx_monai.types import Kind, Order, Task
@@ -244,6 +245,7 @@ class Recipe(Section):
         demo_cohort: number of phantoms; the demo cohort is written to the data root when that doesn't exist.
         init_from: weights (``model.pt``) or checkpoint of a run to start from; its tasks keep their heads, new ones get
             fresh heads.
+        losses: which losses, where there is a choice between the labels' own and Foundation X's.
         primary: task whose segmentation logits are the network's first output; the first segmentation task when absent.
     """
 
@@ -257,6 +259,7 @@ class Recipe(Section):
     model: ModelConfig = ModelConfig()
     init_from: str | None = None
     primary: str | None = None
+    losses: LossOptions = LossOptions()
     schedule: ScheduleSection
     teacher: TeacherSection = TeacherSection()
     optimiser: OptimiserSection = OptimiserSection()

@@ -142,8 +142,9 @@ def _load_exported(path: Path) -> Run:
 
 
 def _write_torchscript(module: ExportedNetwork, path: Path) -> None:
-    traced = torch.jit.trace(module, _example(module), check_trace=False)
-    torch.jit.save(traced, str(path), _extra_files={_DESCRIPTION: json.dumps(module.description())})  # type: ignore[no-untyped-call]
+    trace: Any = torch.jit.trace
+    files = {_DESCRIPTION: json.dumps(module.description())}
+    trace(module, _example(module), check_trace=False).save(str(path), _extra_files=files)
 
 
 def _load_torchscript(path: Path) -> Run:

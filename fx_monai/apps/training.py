@@ -237,6 +237,7 @@ class TrainingSession:
             teacher=self.teacher,
             consistency=_ramp(recipe.teacher.consistency, recipe.teacher.consistency_end),
             clip_norm=recipe.optimiser.clip_norm,
+            losses=recipe.losses,
             unit_losses=recipe.schedule.unit_losses,
             precision=self._precision(),
             train_handlers=[*handlers, *extra],

@@ -26,6 +26,7 @@ from fx_monai.engine.ramp import Ramp
 from fx_monai.engine.schedule import Level, Schedule
 from fx_monai.engine.walker import ScheduleWalker, Step, TaskBatch
 from fx_monai.keys import FILLER, IMAGE, TEACHER_IMAGE
+from fx_monai.losses.options import LossOptions
 from fx_monai.losses.task_loss import initial_loss, task_loss
 from fx_monai.models.foundation_x import FoundationX, TaskOutput
 from fx_monai.types import Mode, Task
@@ -56,6 +57,7 @@ class CyclicTrainer(Trainer):
         teacher: the EMA teacher, or None to train without.
         consistency: weight c.
         clip_norm: limit of the gradient norm over the parameters active in the phase.
+        losses: which losses, where there is a choice.
         unit_losses: divide every task's loss by what an untrained network has, so that all begin at about 1.
         precision: ``float32``, ``bfloat16`` or ``float16``, see :class:`fx_monai.engine.precision.Precision`.
         train_handlers: attached in order, after Lock-Release and the teacher.
@@ -74,6 +76,7 @@ class CyclicTrainer(Trainer):
         teacher: EMATeacher | None = None,
         consistency: float | Ramp = 0.5,
         clip_norm: float = 1.0,
+        losses: LossOptions | None = None,
         unit_losses: bool = False,
         precision: str = "float32",
         train_handlers: Sequence[Any] | None = None,
@@ -89,6 +92,7 @@ class CyclicTrainer(Trainer):
         self.teacher = teacher
         self.consistency = Consistency(teacher, consistency, self.schedule) if teacher is not None else None
         self.clip_norm = clip_norm
+        self.losses = losses or LossOptions()
         self.unit_losses = unit_losses
         self.precision = Precision(precision, self.state.device)
         self.finite_loss = FiniteLoss(every=1 if self.state.device.type == "cpu" else _LOOK_EVERY)
@@ -134,10 +138,10 @@ class CyclicTrainer(Trainer):
         released = mode is Mode.RELEASE
         with self.precision.autocast():
             output = self.network.forward_task(batch[IMAGE], task, trunk_grad=released)
-        loss, parts = task_loss(spec, _in_float32(output), batch)
+        loss, parts = task_loss(spec, _in_float32(output), batch, self.losses)
         result = {"task_loss": loss.detach(), **{name: part.detach() for name, part in parts.items()}}
         if self.unit_losses:
-            loss = loss / initial_loss(spec)
+            loss = loss / initial_loss(spec, self.losses)
         if released and self.consistency is not None and self.consistency.weight > 0:
             weight = self.consistency.weight
             with self.precision.autocast():

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from fx_monai.keys import BOX_LABELS, BOXES, BOXES_ANNOTATED, IMAGE, LABELS, MASKS, MASKS_ANNOTATED
 from fx_monai.losses.cross_entropy import masked_cross_entropy
+from fx_monai.losses.dice import flat_dice
 from fx_monai.losses.dice_ce import dice_ce
 from fx_monai.losses.masked_bce import masked_bce
+from fx_monai.losses.options import LossOptions
 from fx_monai.losses.set_criterion import BoxTargets, set_criterion
 from fx_monai.ops.boxes import xyxy_to_cxcywh_norm
 from fx_monai.ops.global_sum import global_sum
@@ -20,6 +22,9 @@ from fx_monai.types import Kind, TaskSpec
 
 LOCALIZATION_AT_START = 8.0
 """About what the localization loss of an untrained network is, measured on the demo cohort."""
+
+
+_DEFAULT = LossOptions()
 
 
 class HasPredictions(Protocol):
@@ -30,18 +35,23 @@ class HasPredictions(Protocol):
         """Tensors by name."""
 
 
-def task_loss(spec: TaskSpec, output: HasPredictions, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+def task_loss(
+    spec: TaskSpec, output: HasPredictions, batch: Mapping[str, Any], options: LossOptions = _DEFAULT
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss of a batch, (), and its parts, which add up to it; a few units at most for fresh heads.
 
     Args:
         spec: the task.
         output: of the network for this batch.
         batch: see :mod:`fx_monai.keys`.
+        options: which losses, where there is a choice.
     """
     predictions = output.predictions
     if spec.task.kind is Kind.CLASSIFICATION:
-        loss = (masked_cross_entropy if spec.exclusive else masked_bce)(predictions["logits"], batch[LABELS])
+        loss = (masked_cross_entropy if _one_holds(spec, options) else masked_bce)(predictions["logits"], batch[LABELS])
         parts = {"class_loss": loss}
+    elif spec.task.kind is Kind.SEGMENTATION and options.segmentation == "dice":
+        parts = {"dice_loss": flat_dice(predictions["logits"], batch[MASKS], batch[MASKS_ANNOTATED])}
     elif spec.task.kind is Kind.SEGMENTATION:
         dice, cross_entropy = dice_ce(predictions["logits"], batch[MASKS], batch[MASKS_ANNOTATED])
         parts = {"dice_loss": dice, "pixel_loss": cross_entropy}
@@ -62,12 +72,18 @@ def _sum_over_processes(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(zip(parts, global_sum(torch.stack(list(parts.values()))), strict=True))
 
 
-def initial_loss(spec: TaskSpec) -> float:
+def initial_loss(spec: TaskSpec, options: LossOptions = _DEFAULT) -> float:
     """Return about what the loss of an untrained network is, so that a loss divided by it begins at 1.
 
     Source: UMedPT (Nature Computational Science 2024), code: cross-entropy over ln K, binary cross-entropy over ln 2.
     For segmentation an untrained network has a Dice loss of about 1 and a cross-entropy of ln 2.
     """
     if spec.task.kind is Kind.CLASSIFICATION:
-        return math.log(len(spec.classes)) if spec.exclusive else math.log(2)
-    return 1 + math.log(2) if spec.task.kind is Kind.SEGMENTATION else LOCALIZATION_AT_START
+        return math.log(len(spec.classes)) if _one_holds(spec, options) else math.log(2)
+    if spec.task.kind is Kind.SEGMENTATION:
+        return 1.0 if options.segmentation == "dice" else 1 + math.log(2)
+    return LOCALIZATION_AT_START
+
+
+def _one_holds(spec: TaskSpec, options: LossOptions) -> bool:
+    return spec.exclusive and options.exclusive == "cross_entropy"
