@@ -16,14 +16,15 @@ def build_optimiser(
     Args:
         groups: module groups of the network.
         backbone: base learning rate of the group ``backbone``.
-        trunk: base learning rate of ``projector``, ``loc_encoder`` and ``seg_decoder``.
+        trunk: base learning rate of ``projector``, ``loc_encoder``, ``seg_decoder`` and a shared ``loc_decoder``.
         heads: base learning rate of all groups that belong to one task.
         weight_decay: decoupled weight decay of matrices and kernels.
 
     Raises:
         ValueError: a parameter stands in two groups (a mistake in the network, not the user's).
     """
-    rates = {"backbone": backbone, "projector": trunk, "loc_encoder": trunk, "seg_decoder": trunk}
+    shared = ("projector", "loc_encoder", "loc_decoder", "seg_decoder")
+    rates = {"backbone": backbone, **dict.fromkeys(shared, trunk)}
     parameter_groups: list[dict[str, object]] = []
     seen: set[int] = set()
     for name, module in groups.items():

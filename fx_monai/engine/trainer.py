@@ -137,7 +137,7 @@ class CyclicTrainer(Trainer):
         spec = self.network.specs[task]
         released = mode is Mode.RELEASE
         with self.precision.autocast():
-            output = self.network.forward_task(batch[IMAGE], task, trunk_grad=released)
+            output = self.network.forward_task(batch[IMAGE], task, trunk_grad=released, batch=batch)
         loss, parts = task_loss(spec, _in_float32(output), batch, self.losses)
         result = {"task_loss": loss.detach(), **{name: part.detach() for name, part in parts.items()}}
         if self.unit_losses:

@@ -1,91 +1,88 @@
-"""The localization loss: of every decoder layer (one query per box) and of the proposals (several tokens per box).
+"""The localization loss, of every decoder layer (one query per box), denoising queries and proposals (several per box).
 
 Source: DETR (ECCV 2020) for the set loss, RT-DETR (CVPR 2024) for its IoU-aware varifocal class loss (VarifocalNet,
-CVPR 2021), TOOD (ICCV 2021) for the proposals. Deviations: classes that were not annotated in an image count for
-nothing; layers are averaged, not summed, so that their number doesn't change the scale.
+CVPR 2021), DINO (ICLR 2023) for denoising, D-FINE (ICLR 2025) for edges, TOOD (ICCV 2021) for the proposals.
+Deviations: classes that were not annotated in an image count for nothing; layers are averaged, not summed, so that
+their number doesn't change the scale.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import box_convert, box_iou, generalized_box_iou_loss
 
+from fx_monai.losses.edge_loss import edge_loss
 from fx_monai.losses.matcher import match
 from fx_monai.losses.task_aligned_assigner import assign
+from fx_monai.models.denoising import PADDING
+from fx_monai.ops.box_targets import BoxTargets
+from fx_monai.ops.boxes import elementwise_iou
+from fx_monai.ops.global_sum import global_sum
 
-CLASS_WEIGHT, L1_WEIGHT, GIOU_WEIGHT = 1.0, 5.0, 2.0
+CLASS_WEIGHT, L1_WEIGHT, GIOU_WEIGHT, EDGE_WEIGHT = 1.0, 5.0, 2.0, 0.15
 
 
 @dataclass(frozen=True)
-class BoxTargets:
-    """Boxes of a batch.
+class QuerySet:
+    """Predictions that learn together, and which of them learns which box.
 
     Args:
-        labels: B tensors (N,) int64.
-        boxes: B tensors (N, 4), cxcywh normalised.
-        annotated: (B, K) bool, classes that were looked for.
+        logits: (N, Q, K).
+        boxes: (N, Q, 4), cxcywh normalised.
+        counted: broadcastable to ``logits``, bool: class outputs that learn.
+        place, index: (P,) int64, positions of the positives in N and Q.
+        targets, labels: (P, 4) and (P,), the boxes they learn.
+        quality: (P,), the class score that a positive should reach.
+        weight: (P,), what a positive counts.
     """
 
-    labels: Sequence[Tensor]
-    boxes: Sequence[Tensor]
-    annotated: Tensor
-
-    def known(self) -> BoxTargets:
-        """Return the targets without boxes of classes that don't count as annotated in their image."""
-        keep = [annotated[labels] for annotated, labels in zip(self.annotated, self.labels, strict=True)]
-        return BoxTargets(
-            [labels[k] for labels, k in zip(self.labels, keep, strict=True)],
-            [boxes[k] for boxes, k in zip(self.boxes, keep, strict=True)],
-            self.annotated,
-        )
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """Which predictions of a batch learn which box: positions, their box and label, class target and weight, (P,)."""
-
-    image: Tensor
-    index: Tensor
+    logits: Tensor
     boxes: Tensor
+    counted: Tensor
+    place: Tensor
+    index: Tensor
+    targets: Tensor
     labels: Tensor
     quality: Tensor
     weight: Tensor
 
 
-def at_least_one(counts: Tensor) -> Tensor:
-    """Return the divisors for sums over so many positives, in one process."""
-    return counts.clamp(min=1)
+def set_criterion(predictions: Mapping[str, Tensor], targets: BoxTargets) -> dict[str, Tensor]:
+    """Return the parts of the loss, weighted, () each; sums and numbers of positives are those of all processes.
 
-
-def set_criterion(
-    predictions: Mapping[str, Tensor],
-    targets: BoxTargets,
-    *,
-    normalise: Callable[[Tensor], Tensor] = at_least_one,
-) -> dict[str, Tensor]:
-    """Return the parts of the loss, weighted: ``class_loss``, ``box_loss``, ``proposal_loss``, () each.
+    ``class_loss``, ``box_loss`` of the matching queries, ``proposal_loss``, and where the predictions have them
+    ``edge_loss`` and ``denoising_loss``.
 
     Args:
-        predictions: ``logits`` (layers, B, Q, K), ``boxes`` (layers, B, Q, 4) cxcywh normalised, ``proposal_logits``
-            (B, T, K), ``proposal_boxes`` (B, T, 4), ``proposal_centres`` (T, 2).
+        predictions: see :func:`fx_monai.models.localization.build_decoder`.
         targets: what is there.
-        normalise: turns numbers of positives of this process into what the sums are divided by.
     """
     targets = targets.known()
-    layers = [
-        _loss(logits, boxes, _one_to_one(logits, boxes, targets), targets.annotated, normalise)
-        for logits, boxes in zip(predictions["logits"], predictions["boxes"], strict=True)
-    ]
-    class_loss, box_loss = torch.stack([torch.stack(layer) for layer in layers]).mean(dim=0)
-    logits, boxes = predictions["proposal_logits"], predictions["proposal_boxes"]
-    proposals = _one_to_many(logits, boxes, predictions["proposal_centres"], targets)
-    proposal_loss = torch.stack(_loss(logits, boxes, proposals, targets.annotated, normalise)).sum()
-    return {"class_loss": class_loss, "box_loss": box_loss, "proposal_loss": proposal_loss}
+    sets = {"": _matched(predictions, targets), "proposal_": _proposals(predictions, targets)}
+    if "denoising_target" in predictions:
+        sets["denoising_"] = _denoising(predictions, targets)
+    sums = {}
+    for name, found in sets.items():
+        sums[f"{name}count"] = found.weight.sum()
+        sums[f"{name}class_loss"], sums[f"{name}box_loss"] = _class_sum(found), _box_sum(found)
+        if f"{name}edges" in predictions:
+            edges, boxes = predictions[f"{name}edges"], predictions[f"{name}edge_boxes"]
+            sums[f"{name}edge_loss"] = _edge_sum(found, edges, boxes)
+    totals = dict(zip(sums, global_sum(torch.stack(list(sums.values()))), strict=True))
+    parts: dict[str, Tensor] = {}
+    for name in sets:
+        # every layer has its positives, so that this is the mean over layers too; at least one box in all
+        depth = 1 if name == "proposal_" else len(predictions["logits"])
+        divisor = totals.pop(f"{name}count").clamp(min=depth)
+        for part in ("class_loss", "box_loss", "edge_loss"):
+            if f"{name}{part}" in totals:
+                whole = f"{name}loss" if name else part
+                parts[whole] = parts.get(whole, 0.0) + totals[f"{name}{part}"] / divisor
+    return parts
 
 
 def varifocal_loss(logits: Tensor, quality: Tensor, counted: Tensor) -> Tensor:
@@ -94,51 +91,81 @@ def varifocal_loss(logits: Tensor, quality: Tensor, counted: Tensor) -> Tensor:
     Args:
         logits: (B, N, K).
         quality: (B, N, K), the score to reach: 0 for negatives, the overlap for positives.
-        counted: (B, K) bool, classes that were looked for.
+        counted: broadcastable to (B, N, K), bool: outputs that learn.
     """
     weight = torch.where(quality > 0, quality, 0.75 * logits.detach().sigmoid().square())
     losses = F.binary_cross_entropy_with_logits(logits, quality, reduction="none")
-    return (losses * weight * counted[:, None]).sum()
+    return (losses * weight * counted).sum()
 
 
-def _loss(
-    logits: Tensor, boxes: Tensor, found: Assignment, annotated: Tensor, normalise: Callable[[Tensor], Tensor]
-) -> tuple[Tensor, Tensor]:
-    quality = torch.zeros_like(logits)
-    quality[found.image, found.index, found.labels] = found.quality
-    normaliser = normalise(found.weight.sum())
-    class_loss = varifocal_loss(logits, quality, annotated) / normaliser
-    chosen = boxes[found.image, found.index]
-    l1 = (chosen - found.boxes).abs().sum(dim=-1)
-    giou = generalized_box_iou_loss(
-        box_convert(chosen, "cxcywh", "xyxy"), box_convert(found.boxes, "cxcywh", "xyxy"), reduction="none"
-    )
+def _class_sum(found: QuerySet) -> Tensor:
+    quality = torch.zeros_like(found.logits)
+    quality[found.place, found.index, found.labels] = found.quality.to(quality.dtype)
+    return CLASS_WEIGHT * varifocal_loss(found.logits, quality, found.counted)
+
+
+def _box_sum(found: QuerySet) -> Tensor:
+    chosen = found.boxes[found.place, found.index]
+    l1 = (chosen - found.targets).abs().sum(dim=-1)
+    _, giou = elementwise_iou(chosen, found.targets)
     # times zero: predictions stay in the graph when no box is there
-    box_loss = ((L1_WEIGHT * l1 + GIOU_WEIGHT * giou) * found.weight).sum() / normaliser + 0.0 * boxes.sum()
-    return CLASS_WEIGHT * class_loss, box_loss
+    return ((L1_WEIGHT * l1 + GIOU_WEIGHT * (1 - giou)) * found.weight).sum() + 0.0 * found.boxes.sum()
 
 
-def _one_to_one(logits: Tensor, boxes: Tensor, targets: BoxTargets) -> Assignment:
-    matches = match(logits, boxes, targets.labels, targets.boxes)
-    image, index, target_boxes, labels = _flatten(matches, targets)
-    with torch.no_grad():
-        found = box_convert(boxes[image, index], "cxcywh", "xyxy")
-        overlap = (
-            box_iou(found, box_convert(target_boxes, "cxcywh", "xyxy")).diagonal() if len(index) else index.float()
-        )
-    return Assignment(image, index, target_boxes, labels, overlap, torch.ones_like(overlap))
+def _edge_sum(found: QuerySet, edges: Tensor, boxes: Tensor) -> Tensor:
+    edges, boxes = edges.flatten(0, 1), boxes.flatten(0, 1)
+    losses = edge_loss(edges[found.place, found.index], boxes[found.place, found.index], found.targets)
+    # a distribution is worth learning where the box is nearly right
+    return EDGE_WEIGHT * (losses * found.quality * found.weight).sum() + 0.0 * edges.sum()
 
 
-def _one_to_many(logits: Tensor, boxes: Tensor, centres: Tensor, targets: BoxTargets) -> Assignment:
+def _matched(predictions: Mapping[str, Tensor], targets: BoxTargets) -> QuerySet:
+    logits, boxes = predictions["logits"], predictions["boxes"]
+    place, index, chosen = match(logits.detach(), boxes.detach(), targets)
+    return _one_to_one(logits, boxes, targets.annotated[:, None], (place, index, chosen), targets)
+
+
+def _denoising(predictions: Mapping[str, Tensor], targets: BoxTargets) -> QuerySet:
+    target = predictions["denoising_target"].repeat(len(predictions["denoising_logits"]), 1)
+    place, index = (target >= 0).nonzero(as_tuple=True)
+    real = (predictions["denoising_target"] != PADDING)[..., None]
+    return _one_to_one(
+        predictions["denoising_logits"],
+        predictions["denoising_boxes"],
+        targets.annotated[:, None] & real,
+        (place, index, target[place, index]),
+        targets,
+    )
+
+
+def _one_to_one(
+    logits: Tensor, boxes: Tensor, counted: Tensor, matches: tuple[Tensor, Tensor, Tensor], targets: BoxTargets
+) -> QuerySet:
+    place, index, chosen = matches
+    labels, target_boxes, _ = targets.padded()
+    image = place % len(labels)
+    wanted = target_boxes[image, chosen]
+    flat = boxes.flatten(0, 1)
+    overlap, _ = elementwise_iou(flat[place, index].detach(), wanted)
+    counted = counted.repeat(len(logits), 1, 1)
+    return QuerySet(
+        logits.flatten(0, 1),
+        flat,
+        counted,
+        place,
+        index,
+        wanted,
+        labels[image, chosen],
+        overlap,
+        overlap.new_ones(len(overlap)),
+    )
+
+
+def _proposals(predictions: Mapping[str, Tensor], targets: BoxTargets) -> QuerySet:
+    logits, boxes, centres = (predictions[f"proposal_{name}"] for name in ("logits", "boxes", "centres"))
     results = [assign(*image, centres) for image in zip(logits, boxes, targets.labels, targets.boxes, strict=True)]
-    image, index, target_boxes, labels = _flatten([(tokens, chosen) for tokens, chosen, _ in results], targets)
-    quality = torch.cat([quality for *_, quality in results])
-    return Assignment(image, index, target_boxes, labels, quality, quality)
-
-
-def _flatten(matches: Sequence[tuple[Tensor, Tensor]], targets: BoxTargets) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    image = torch.cat([torch.full_like(index, i) for i, (index, _) in enumerate(matches)])
-    index = torch.cat([index for index, _ in matches])
-    boxes = torch.cat([b[chosen] for b, (_, chosen) in zip(targets.boxes, matches, strict=True)])
-    labels = torch.cat([c[chosen] for c, (_, chosen) in zip(targets.labels, matches, strict=True)])
-    return image, index, boxes, labels
+    place = torch.cat([torch.full_like(tokens, image) for image, (tokens, _, _) in enumerate(results)])
+    index, chosen, quality = (torch.cat(values) for values in zip(*results, strict=True))
+    labels, target_boxes, _ = targets.padded()
+    wanted, classes = target_boxes[place, chosen], labels[place, chosen]
+    return QuerySet(logits, boxes, targets.annotated[:, None], place, index, wanted, classes, quality, quality)

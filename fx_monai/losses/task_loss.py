@@ -6,18 +6,16 @@ import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
-from fx_monai.keys import BOX_LABELS, BOXES, BOXES_ANNOTATED, IMAGE, LABELS, MASKS, MASKS_ANNOTATED
+from fx_monai.keys import LABELS, MASKS, MASKS_ANNOTATED
 from fx_monai.losses.cross_entropy import masked_cross_entropy
 from fx_monai.losses.dice import flat_dice
 from fx_monai.losses.dice_ce import dice_ce
 from fx_monai.losses.masked_bce import masked_bce
 from fx_monai.losses.options import LossOptions
-from fx_monai.losses.set_criterion import BoxTargets, set_criterion
-from fx_monai.ops.boxes import xyxy_to_cxcywh_norm
-from fx_monai.ops.global_sum import global_sum
+from fx_monai.losses.set_criterion import set_criterion
+from fx_monai.ops.box_targets import BoxTargets
 from fx_monai.types import Kind, TaskSpec
 
 LOCALIZATION_AT_START = 8.0
@@ -56,20 +54,9 @@ def task_loss(
         dice, cross_entropy = dice_ce(predictions["logits"], batch[MASKS], batch[MASKS_ANNOTATED])
         parts = {"dice_loss": dice, "pixel_loss": cross_entropy}
     else:
-        side = batch[IMAGE].shape[-1]
-        boxes = [xyxy_to_cxcywh_norm(boxes_xyxy, side) for boxes_xyxy in batch[BOXES]]
-        targets = BoxTargets(batch[BOX_LABELS], boxes, batch[BOXES_ANNOTATED])
-        parts = _sum_over_processes(set_criterion(predictions, targets, normalise=_global_divisors))
+        parts = set_criterion(predictions, BoxTargets.of_batch(batch))
     total = sum(parts.values(), start=predictions["logits"].new_zeros(()))
     return total, parts
-
-
-def _global_divisors(counts: Tensor) -> Tensor:
-    return global_sum(counts).clamp(min=1)
-
-
-def _sum_over_processes(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return dict(zip(parts, global_sum(torch.stack(list(parts.values()))), strict=True))
 
 
 def initial_loss(spec: TaskSpec, options: LossOptions = _DEFAULT) -> float:

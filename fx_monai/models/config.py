@@ -50,6 +50,38 @@ class BackboneConfig:
             )
 
 
+# what a size means where the recipe doesn't say otherwise
+_LOCALIZATION_SIZES: dict[str, dict[str, int]] = {
+    "light": {
+        "width": 128,
+        "num_queries": 100,
+        "encoder_layers": 1,
+        "decoder_layers": 3,
+        "heads": 8,
+        "points": 4,
+        "feedforward": 256,
+        "denoising_queries": 0,
+        "distribution_bins": 0,
+    },
+    "dino": {
+        "width": 256,
+        "num_queries": 900,
+        "encoder_layers": 6,
+        "decoder_layers": 6,
+        "heads": 8,
+        "points": 4,
+        "feedforward": 2048,
+        "denoising_queries": 100,
+        "distribution_bins": 0,
+    },
+}
+
+
+def _of_size() -> Any:
+    """Return a field whose default is the one of the size."""
+    return field(default=None)
+
+
 @dataclass(frozen=True)
 class ProjectorConfig:
     """The projector of Ark between the pooled feature and the classification heads; the consistency loss reads it too.
@@ -71,35 +103,88 @@ class ProjectorConfig:
 
 @dataclass(frozen=True)
 class LocalizationConfig:
-    """The localization branch of size ``light`` (after RT-DETR, arXiv 2304.08069).
+    """The localization branch. A value that isn't given is that of the size.
 
     Args:
+        size: ``light`` (after RT-DETR and D-FINE; for CPU and small data) or ``dino`` (the paper's four-scale DINO).
         width: channels of memory and queries.
         num_queries: boxes per image; at most the number of memory tokens.
+        encoder_layers: ``light``: attention layers on the coarsest map; ``dino``: deformable layers over all levels.
         decoder_layers: refinement steps.
         heads: attention heads; must divide ``width``.
         points: sampling points per head and level.
         feedforward: hidden width of the feed-forward layers.
+        shared_decoder: one decoder for all datasets, a part of the trunk (Foundation X+); queries and heads stay the
+            datasets' own.
+        denoising_queries: queries per image made of the annotated boxes, in training only; 0 = none.
+        label_noise: probability that such a query is asked with a wrong class, times two.
+        box_noise: how far the corners of such a query are moved, as a fraction of half its sides.
+        distribution_bins: bins of the distribution that says where an edge lies (D-FINE); 0 = plain boxes. ``light``.
+        own_refinement: between the layers, boxes are refined by a perceptron of its own, and not by the one that
+            predicts boxes; published checkpoints have both. ``dino``.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
-    width: int = 128
-    num_queries: int = 100
-    decoder_layers: int = 3
-    heads: int = 8
-    points: int = 4
-    feedforward: int = 256
+    size: Literal["light", "dino"] = "light"
+    width: int = _of_size()
+    num_queries: int = _of_size()
+    encoder_layers: int = _of_size()
+    decoder_layers: int = _of_size()
+    heads: int = _of_size()
+    points: int = _of_size()
+    feedforward: int = _of_size()
+    shared_decoder: bool = False
+    denoising_queries: int = _of_size()
+    label_noise: float = 0.5
+    box_noise: float = 1.0
+    distribution_bins: int = _of_size()
+    own_refinement: bool = False
+
+    @property
+    def levels(self) -> int:
+        """Number of feature levels."""
+        return 4 if self.size == "dino" else 3
 
     def __post_init__(self) -> None:
-        """Refuse sizes that can't be built."""
-        _positive("localization", self, ("width", "num_queries", "decoder_layers", "heads", "points", "feedforward"))
-        if self.width % self.heads or self.width % 8:
+        """Fill in the size's values; refuse what can't be built."""
+        for name, value in _LOCALIZATION_SIZES[self.size].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        _positive(
+            "localization",
+            self,
+            ("width", "num_queries", "encoder_layers", "decoder_layers", "heads", "points", "feedforward"),
+        )
+        # a group of one channel has no variance where the coarsest map is one pixel
+        unit = 64 if self.size == "dino" else 8
+        bins = self.distribution_bins
+        self._refuse(
+            bool(self.width % self.heads or self.width % unit),
+            "width",
+            f"{self.width} with {self.heads} heads",
+            f"a multiple of the number of heads and of {unit}",
+        )
+        self._refuse(self.denoising_queries < 0, "denoising_queries", f"{self.denoising_queries}", "at least 0")
+        self._refuse(not 0 <= self.label_noise <= 1, "label_noise", f"{self.label_noise}", "between 0 and 1")
+        self._refuse(not 0 <= self.box_noise <= 1, "box_noise", f"{self.box_noise}", "between 0 and 1")
+        self._refuse(
+            bool(bins and (self.size == "dino" or bins < 4 or bins % 2)),
+            "distribution_bins",
+            f"{bins} in size {self.size}",
+            "0, or an even number of at least 4 in size light",
+        )
+        self._refuse(
+            self.own_refinement and (self.size == "light" or self.shared_decoder or self.decoder_layers < 2),
+            "own_refinement",
+            f"true in size {self.size} with {self.decoder_layers} decoder layers, shared: {self.shared_decoder}",
+            "size dino with at least two layers and a decoder per dataset",
+        )
+
+    def _refuse(self, wrong: bool, name: str, problem: str, expected: str) -> None:
+        if wrong:
             raise ConfigError(
-                where="model.localization.width",
-                problem=f"{self.width} with {self.heads} heads",
-                expected="a multiple of the number of heads and of 8",
-                remedy="Change width or heads",
+                where=f"model.localization.{name}", problem=problem, expected=expected, remedy="Correct the value"
             )
 
 

@@ -1,6 +1,6 @@
-"""Multi-scale deformable cross-attention in pure PyTorch, CPU and GPU.
+"""Multi-scale deformable attention in pure PyTorch, CPU and GPU.
 
-Source: Deformable DETR (Zhu et al., ICLR 2021), Eq. 2 and 3, with reference boxes. Deviation: none.
+Source: Deformable DETR (Zhu et al., ICLR 2021), Eq. 2 and 3, around points or boxes. Deviation: none.
 """
 
 from __future__ import annotations
@@ -45,12 +45,20 @@ class DeformableAttention(nn.Module):
         nn.init.zeros_(self.weights.weight)
         nn.init.zeros_(self.weights.bias)
 
+    def _unit(self, references: Tensor, shapes: Sequence[tuple[int, int]]) -> Tensor:
+        """Return what an offset of 1 means, fractions of the image, broadcastable to (B, Q, heads, L, points, 2)."""
+        if references.shape[-1] == 2:
+            return 1 / references.new_tensor([[width, height] for height, width in shapes])[:, None]
+        # the farthest point of the initial pattern lies on the border of the box
+        return references[:, :, None, None, None, 2:] * (0.5 / self.points)
+
     def forward(self, queries: Tensor, references: Tensor, memory: Tensor, shapes: Sequence[tuple[int, int]]) -> Tensor:
         """Attend.
 
         Args:
             queries: (B, Q, D).
-            references: (B, Q, 4), cxcywh normalised.
+            references: (B, Q, 4), cxcywh normalised, offsets count in half boxes; or (B, Q, 2), x and y, offsets count
+                in tokens of the level.
             memory: (B, T, D), levels one after another, each row by row.
             shapes: (H, W) of each level; their areas add up to T.
 
@@ -61,9 +69,7 @@ class DeformableAttention(nn.Module):
         value = self.value(memory).view(batch, -1, self.heads, width // self.heads)
         offsets = self.offsets(queries).view(batch, num_queries, self.heads, self.levels, self.points, 2)
         weights = self.weights(queries).view(batch, num_queries, self.heads, -1).softmax(-1)
-        centre, size = references[:, :, None, None, None, :2], references[:, :, None, None, None, 2:]
-        # a point of unit offset lies on the border of the box
-        grid = (centre + offsets / self.points * size * 0.5) * 2 - 1
+        grid = (references[:, :, None, None, None, :2] + offsets * self._unit(references, shapes)) * 2 - 1
 
         sampled = []
         start = 0

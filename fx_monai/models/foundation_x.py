@@ -17,11 +17,13 @@ from fx_monai.errors import CheckpointError, ConfigError
 from fx_monai.models.backbone import padded
 from fx_monai.models.card import ModelCard, pack, unpack
 from fx_monai.models.config import ModelConfig
-from fx_monai.models.localization import LocalizationDecoder, LocalizationHead, check_queries, num_tokens
+from fx_monai.models.localization import build_decoder, build_head, num_tokens
+from fx_monai.models.localization_layers import check_queries
 from fx_monai.models.segmentation import SegmentationHead
 from fx_monai.models.trunk import Trunk as Trunk
 from fx_monai.models.trunk import TrunkOutput
 from fx_monai.models.upernet import UPerNetHead
+from fx_monai.ops.box_targets import BoxTargets
 from fx_monai.ops.boxes import cxcywh_norm_to_xyxy
 from fx_monai.types import Kind, Mode, Task, TaskSpec
 
@@ -32,7 +34,7 @@ class TaskOutput:
 
     Args:
         predictions: classification ``logits`` (B, K); segmentation ``logits`` (B, K, S, S); localization what
-            :meth:`fx_monai.models.localization.LocalizationDecoder.forward` returns.
+            :func:`fx_monai.models.localization.build_decoder` says.
         features: see :meth:`Trunk.features`.
     """
 
@@ -79,7 +81,8 @@ class FoundationX(nn.Module):
                 "seg_head": (UPerNetHead if sizes.decoder == "upernet" else SegmentationHead)(sizes.width, num_classes)
             }
         config = self.config.localization
-        return {"loc_decoder": LocalizationDecoder(config), "loc_head": LocalizationHead(config, num_classes)}
+        own_decoder = {} if config.shared_decoder else {"loc_decoder": build_decoder(config)}
+        return {**own_decoder, "loc_head": build_head(config, num_classes)}
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the primary task's logits.
@@ -92,17 +95,21 @@ class FoundationX(nn.Module):
         """
         return self.predict_tasks(image, [self.primary])[self.primary]["logits"]
 
-    def forward_task(self, image: Tensor, task: Task, *, trunk_grad: bool = True) -> TaskOutput:
+    def forward_task(
+        self, image: Tensor, task: Task, *, trunk_grad: bool = True, batch: Mapping[str, Any] | None = None
+    ) -> TaskOutput:
         """Run one task for training.
 
         Args:
             image: (B, 1 or 3, H, W) in [0, 1], H and W multiples of 32.
             task: a task of the network.
             trunk_grad: False in LOCK: the trunk runs without building a graph.
+            batch: what the images are annotated with (see :mod:`fx_monai.keys`), for denoising queries.
         """
         with torch.set_grad_enabled(trunk_grad and torch.is_grad_enabled()):
             trunk = self.trunk(image, (task.kind,))
-        return TaskOutput(self._run_heads(trunk, task, image), trunk.features())
+        targets = BoxTargets.of_batch(batch) if batch is not None and task.kind is Kind.LOCALIZATION else None
+        return TaskOutput(self._run_heads(trunk, task, image, targets), trunk.features())
 
     def predict_tasks(self, image: Tensor, tasks: Sequence[Task] | None = None) -> dict[Task, dict[str, Tensor]]:
         """Predict several tasks in one pass through the trunk; only what is asked for is computed.
@@ -121,14 +128,18 @@ class FoundationX(nn.Module):
             task: finish(self._run_heads(trunk, task, image), self.specs[task], image.shape[-2:]) for task in chosen
         }
 
-    def _run_heads(self, trunk: TrunkOutput, task: Task, image: Tensor) -> dict[str, Tensor]:
+    def _run_heads(
+        self, trunk: TrunkOutput, task: Task, image: Tensor, targets: BoxTargets | None = None
+    ) -> dict[str, Tensor]:
         if task.kind is Kind.CLASSIFICATION:
             return {"logits": self._part("cls_head")[task.dataset](trunk.pooled)}
         if task.kind is Kind.SEGMENTATION:
             height, width = image.shape[-2:]
             logits = self._part("seg_head")[task.dataset](trunk.fused, (padded(height), padded(width)))
             return {"logits": logits[..., :height, :width]}
-        return self._part("loc_decoder")[task.dataset](trunk.memory, self._part("loc_head")[task.dataset])
+        shared = self.config.localization.shared_decoder
+        decoder = self.trunk.loc_decoder if shared else self._part("loc_decoder")[task.dataset]
+        return decoder(trunk.memory, self._part("loc_head")[task.dataset], targets)
 
     def _part(self, name: str) -> nn.ModuleDict:
         part = self.heads[name]
@@ -139,7 +150,8 @@ class FoundationX(nn.Module):
         """Return the groups that Lock-Release and the optimiser work on; each parameter and buffer is in one.
 
         Names: ``backbone``, ``projector``, ``loc_encoder``, ``seg_decoder``, and per dataset ``cls_head.<dataset>``,
-        ``loc_decoder.<dataset>``, ``loc_head.<dataset>``, ``seg_head.<dataset>``.
+        ``loc_decoder.<dataset>``, ``loc_head.<dataset>``, ``seg_head.<dataset>``; a shared localization decoder is
+        ``loc_decoder``.
         """
         groups = dict(self.trunk.named_children())
         for part in self.heads:
@@ -184,26 +196,27 @@ def groups_of(task: Task, mode: Mode, declared: Collection[str]) -> tuple[str, .
     """Return the names of the module groups that a phase trains; all others are locked.
 
     Source: Foundation X (WACV 2025), method figure: LOCK trains the task's own parameters, RELEASE also the shared
-    parts left of them. The projector of Ark is released with the backbone.
+    parts left of them. The projector of Ark is released with the backbone. A localization decoder that all datasets
+    share is locked in LOCK (Foundation X+).
 
     Args:
         task: of the phase.
         mode: of the phase.
-        declared: names of the network's groups; a network may lack the projector.
+        declared: names of the network's groups; a network may lack the projector, or have one localization decoder
+            for all datasets.
     """
     own = {
         Kind.CLASSIFICATION: ("cls_head",),
-        Kind.LOCALIZATION: ("loc_decoder", "loc_head"),
+        Kind.LOCALIZATION: ("loc_head",) if "loc_decoder" in declared else ("loc_decoder", "loc_head"),
         Kind.SEGMENTATION: ("seg_head",),
     }[task.kind]
     shared = {
         Kind.CLASSIFICATION: ("backbone", "projector"),
-        Kind.LOCALIZATION: ("backbone", "projector", "loc_encoder"),
+        Kind.LOCALIZATION: ("backbone", "projector", "loc_encoder", "loc_decoder"),
         Kind.SEGMENTATION: ("backbone", "projector", "seg_decoder"),
     }[task.kind]
-    if "projector" not in declared:
-        shared = tuple(name for name in shared if name != "projector")
-    return (*(shared if mode is Mode.RELEASE else ()), *(f"{part}.{task.dataset}" for part in own))
+    released = [name for name in shared if name in declared] if mode is Mode.RELEASE else []
+    return (*released, *(f"{part}.{task.dataset}" for part in own))
 
 
 def finish(predictions: Mapping[str, Tensor], spec: TaskSpec, size: Sequence[int]) -> dict[str, Tensor]:
@@ -262,4 +275,4 @@ def _check(config: ModelConfig, specs: Sequence[TaskSpec], primary: Task | None)
             remedy="Correct the datasets of the recipe",
         )
     if any(task.kind is Kind.LOCALIZATION for task in tasks):
-        check_queries(config.localization.num_queries, num_tokens(config.image_size))
+        check_queries(config.localization.num_queries, num_tokens(config.localization, config.image_size))

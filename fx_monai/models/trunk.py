@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from fx_monai.models.backbone import Backbone
 from fx_monai.models.config import ModelConfig
 from fx_monai.models.layers import mlp
-from fx_monai.models.localization_encoder import LocalizationEncoder, Memory
+from fx_monai.models.localization import build_decoder, build_encoder
+from fx_monai.models.localization_memory import Memory
 from fx_monai.models.segmentation import SegmentationDecoder
 from fx_monai.models.upernet import UPerNetDecoder
 from fx_monai.types import Kind
@@ -55,8 +56,10 @@ class Trunk(nn.Module):
             self.width = config.projector.width
             self.projector = mlp(channels[-1], self.width, self.width, config.projector.layers)
         if Kind.LOCALIZATION in kinds:
-            encoder = LocalizationEncoder(channels[1:], config.localization)
+            encoder = build_encoder(channels[1:], config.localization)
             self.loc_encoder = NormedEncoder(encoder, channels[1:]) if config.backbone.stage_norm else encoder
+            if config.localization.shared_decoder:
+                self.loc_decoder = build_decoder(config.localization)
         if Kind.SEGMENTATION in kinds:
             upernet = config.segmentation.decoder == "upernet"
             self.seg_decoder = (UPerNetDecoder if upernet else SegmentationDecoder)(channels, config.segmentation)

@@ -25,6 +25,23 @@ def cxcywh_norm_to_xyxy(boxes_cxcywh_norm: Tensor, side: int) -> Tensor:
     return torch.stack((cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2), dim=-1) * side
 
 
+def elementwise_iou(boxes_cxcywh_norm: Tensor, others_cxcywh_norm: Tensor) -> tuple[Tensor, Tensor]:
+    """Return intersection over union and its generalisation (GIoU) of boxes (..., 4) that are broadcast, (...) each.
+
+    Source: Rezatofighi et al., CVPR 2019. torchvision has it for all pairs of one image, and elementwise for boxes of
+    equal shape only. Boxes without any area have an IoU of 0.
+    """
+    centre, size = boxes_cxcywh_norm[..., :2], boxes_cxcywh_norm[..., 2:]
+    other_centre, other_size = others_cxcywh_norm[..., :2], others_cxcywh_norm[..., 2:]
+    low, high = centre - size / 2, centre + size / 2
+    other_low, other_high = other_centre - other_size / 2, other_centre + other_size / 2
+    shared = (torch.minimum(high, other_high) - torch.maximum(low, other_low)).clamp(min=0).prod(dim=-1)
+    hull = (torch.maximum(high, other_high) - torch.minimum(low, other_low)).prod(dim=-1)
+    union = size.prod(dim=-1) + other_size.prod(dim=-1) - shared
+    iou = shared / union.clamp(min=1e-9)
+    return iou, iou - (hull - union) / hull.clamp(min=1e-9)
+
+
 def map_boxes_xyxy(boxes_xyxy: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np.float32]:
     """Map (N, 4) boxes by a 2 x 3 affine matrix and return axis-aligned boxes.
 

@@ -3,8 +3,9 @@ import math
 import pytest
 import torch
 
-from fx_monai.losses.set_criterion import BoxTargets, set_criterion, varifocal_loss
-from fx_monai.models.localization_encoder import Memory
+from fx_monai.losses.set_criterion import set_criterion, varifocal_loss
+from fx_monai.models.localization_memory import Memory
+from fx_monai.ops.box_targets import BoxTargets
 
 SHAPES = ((4, 4), (2, 2))
 

@@ -1,4 +1,4 @@
-"""The shared localization encoder: feature maps at strides 8, 16 and 32 become the memory that all datasets decode.
+"""The shared localization encoder of size ``light``: feature maps at strides 8, 16 and 32 become the memory.
 
 Source: the hybrid encoder of RT-DETR (Zhao et al., CVPR 2024, arXiv 2304.08069): attention inside the coarsest map
 only, then convolutional fusion top-down and bottom-up. Deviations: GroupNorm instead of BatchNorm, levels are summed
@@ -8,7 +8,6 @@ before a convolution instead of concatenated (a third of the cost).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -16,33 +15,12 @@ from torch import Tensor, nn
 
 from fx_monai.models.config import LocalizationConfig
 from fx_monai.models.layers import conv_norm_act
+from fx_monai.models.localization_memory import Memory, centres, sine_positions
 
-LOC_STRIDES = (8, 16, 32)
-
-
-@dataclass(frozen=True)
-class Memory:
-    """What the encoder hands to the decoders.
-
-    Args:
-        tokens: (B, T, D), levels from fine to coarse one after another, each row by row.
-        shapes: (H, W) of each level; their areas add up to T.
-    """
-
-    tokens: Tensor
-    shapes: tuple[tuple[int, int], ...]
-
-    def centres(self) -> Tensor:
-        """Return the centre of every token as fractions of the image, (T, 2) x and y."""
-        return torch.cat([_centres(height, width, self.tokens) for height, width in self.shapes])
-
-    def levels(self) -> Tensor:
-        """Return the level of every token, (T,) int64, 0 = finest."""
-        areas = torch.tensor([height * width for height, width in self.shapes], device=self.tokens.device)
-        return torch.repeat_interleave(torch.arange(len(self.shapes), device=self.tokens.device), areas)
+_POSITION_TEMPERATURE = 20.0
 
 
-class LocalizationEncoder(nn.Module):
+class LightEncoder(nn.Module):
     """Fuses feature maps into memory tokens.
 
     Args:
@@ -56,9 +34,7 @@ class LocalizationEncoder(nn.Module):
         self.projections = nn.ModuleList(
             nn.Sequential(nn.Conv2d(c, width, 1, bias=False), nn.GroupNorm(8, width)) for c in channels
         )
-        self.attention = nn.TransformerEncoderLayer(
-            width, config.heads, config.feedforward, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-        )
+        self.attention = nn.Sequential(*(_attention(config) for _ in range(config.encoder_layers)))
         self.top_down = nn.ModuleList(conv_norm_act(width, width) for _ in channels[1:])
         self.down = nn.ModuleList(nn.Conv2d(width, width, 3, stride=2, padding=1) for _ in channels[1:])
         self.bottom_up = nn.ModuleList(conv_norm_act(width, width) for _ in channels[1:])
@@ -80,23 +56,19 @@ class LocalizationEncoder(nn.Module):
 
     def _attend(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        tokens = x.flatten(2).transpose(1, 2) + sine_positions(_centres(height, width, x), x.shape[1])
+        tokens = x.flatten(2).transpose(1, 2) + sine_positions(
+            centres(height, width, x), x.shape[1], _POSITION_TEMPERATURE
+        )
         return self.attention(tokens).transpose(1, 2).unflatten(2, (height, width))
 
 
-def sine_positions(values: Tensor, width: int) -> Tensor:
-    """Encode N fractions of the image per row, (..., N), as sines and cosines, (..., width), in 20 to 1 octaves.
-
-    Source: Attention Is All You Need (2017), with the temperature 20 that DINO takes for images.
-    """
-    per_value = width // values.shape[-1]
-    frequencies = 20 ** (-torch.arange(per_value // 2, device=values.device) * 2 / per_value) * 2 * torch.pi
-    angles = values[..., None] * frequencies
-    return torch.cat((angles.sin(), angles.cos()), dim=-1).flatten(-2)
-
-
-def _centres(height: int, width: int, like: Tensor) -> Tensor:
-    y = (torch.arange(height, device=like.device, dtype=like.dtype) + 0.5) / height
-    x = (torch.arange(width, device=like.device, dtype=like.dtype) + 0.5) / width
-    grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
-    return torch.stack((grid_x, grid_y), dim=-1).flatten(0, 1)
+def _attention(config: LocalizationConfig) -> nn.Module:
+    return nn.TransformerEncoderLayer(
+        config.width,
+        config.heads,
+        config.feedforward,
+        dropout=0.0,
+        activation="gelu",
+        batch_first=True,
+        norm_first=True,
+    )
