@@ -157,6 +157,7 @@ def train(
     dry_run: bool = False,
     seed: int | None = None,
     device: str = "",
+    init_from: str = "",
     set: str = "",
 ) -> None:
     """Train a recipe, evaluate it on the test split, print the result table.
@@ -171,6 +172,7 @@ def train(
         dry_run: show phases, parameters and steps; train nothing.
         seed: replaces the recipe's seed.
         device: e.g. cpu or cuda:0; default: the first GPU, else the CPU.
+        init_from: weights or checkpoint to start from; tasks of the recipe that they don't know get fresh heads.
         set: other values of the recipe, key=value, separated by commas (schedule.cycles=2).
     """
     from fx_monai.apps.training import run_training
@@ -178,6 +180,8 @@ def train(
     overrides: dict[str, Any] = dict(_values(set))
     if seed is not None:
         overrides["seed"] = seed
+    if init_from:
+        overrides["init_from"] = init_from
     run_training(
         recipe,
         data_root=data_root or os.environ.get(DATA_ROOT, ""),

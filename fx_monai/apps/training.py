@@ -6,7 +6,6 @@ import json
 import math
 import os
 import sys
-import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -18,6 +17,7 @@ import torch
 from fx_monai import __version__
 from fx_monai.apps.devices import choose_device, seed_everything
 from fx_monai.apps.experiment import Experiment, open_experiment
+from fx_monai.apps.output_folder import check_output
 from fx_monai.apps.results import write_results
 from fx_monai.engine.checkpoint import RunState
 from fx_monai.engine.ema_teacher import EMATeacher, count_updates
@@ -35,8 +35,9 @@ from fx_monai.engine.schedule import Schedule, build_schedule
 from fx_monai.engine.tracking import MLflowTracker
 from fx_monai.engine.trainer import CyclicTrainer
 from fx_monai.engine.validation import Scores, Validation
-from fx_monai.errors import CheckpointError, ConfigError
+from fx_monai.errors import ConfigError
 from fx_monai.models.card import ModelCard
+from fx_monai.models.continual import start_from
 from fx_monai.models.foundation_x import FoundationX
 from fx_monai.models.weights import write_weights
 from fx_monai.recipe import Recipe, load_recipe
@@ -95,13 +96,16 @@ class TrainingSession:
         self.tracking_database = Path(tracking_database or self.output_dir.parent / "mlruns.db")
         self.resume = resume
         if not read_only:
-            _check_output(self.checkpoint_path, resume)
+            check_output(self.checkpoint_path, resume)
         root = prepare_data_root(self.recipe, data_root)
         seed_everything(self.recipe.seed)
         self.experiment: Experiment = open_experiment(self.recipe, data_root=root, report=say)
         self.network = FoundationX(self.recipe.model, list(self.experiment.specs.values()), primary=self._primary()).to(
             self.device
         )
+        if self.recipe.init_from and not resume:
+            for note in start_from(self.network, Path(self.recipe.init_from)):
+                say(f"note: {note}")
         if not is_writer():
             # the same weights everywhere, but random layers of their own
             torch.manual_seed(self.recipe.seed + rank())
@@ -113,6 +117,10 @@ class TrainingSession:
             weight_decay=self.recipe.optimiser.weight_decay,
         )
         self.teacher = self._teacher()
+        if self.recipe.compute.compile:
+            # in place, so that names in the weights stay what they are
+            for network in self.networks().values():
+                network.trunk.compile()
         self.history = History(self.teacher)
         self.tracker: MLflowTracker | None = None
 
@@ -379,34 +387,6 @@ def prepare_data_root(recipe: Recipe, data_root: str | Path) -> Path:
         )
     wait_for_all()
     return root
-
-
-def _check_output(checkpoint: Path, resume: bool) -> None:
-    if resume and not checkpoint.is_file():
-        raise CheckpointError(
-            where=str(checkpoint),
-            problem="there is no checkpoint to resume",
-            expected="the output folder of a run that was started before",
-            remedy="Leave out --resume, or name the folder with --out",
-        )
-    if not resume and checkpoint.is_file():
-        raise CheckpointError(
-            where=str(checkpoint.parent),
-            problem="the output folder already holds a run",
-            expected="a new folder, or --resume to go on with that run",
-            remedy="Name another folder with --out, or delete this one",
-        )
-    try:
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=checkpoint.parent):
-            pass
-    except OSError as error:
-        raise ConfigError(
-            where=str(checkpoint.parent),
-            problem=f"the output folder can't be written ({error.strerror})",
-            expected="a folder with write permission",
-            remedy="Name another folder with --out",
-        ) from error
 
 
 def _ramp(start: float, end: float | None) -> Ramp:

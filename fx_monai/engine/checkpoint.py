@@ -12,6 +12,8 @@ from fx_monai.errors import CheckpointError
 from fx_monai.files import load_weights_only, previous_file, save_atomically
 
 FORMAT = "fx_monai checkpoint 2"
+_OPTIONAL = ("tracker",)
+"""A run may go on with another way of tracking than it began with."""
 _REMEDY = "Resume with the recipe and data the run was started with, or start in a new output folder"
 
 
@@ -61,7 +63,8 @@ class RunState:
             )
         try:
             for name, module in self.modules.items():
-                module.load_state_dict(state["modules"][name])
+                if name in state["modules"] or name not in _OPTIONAL:
+                    module.load_state_dict(state["modules"][name])
             if rank() < len(state["rng"]):
                 restore_rng(state["rng"][rank()])
             return int(state["step"])

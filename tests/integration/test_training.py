@@ -56,31 +56,18 @@ def test_same_seed_same_losses_and_weights(tmp_path, data):
     assert_equal(weights(a), weights(b))
 
 
-@pytest.mark.parametrize("stop_at", [1, 5, 9])
-def test_stopped_and_resumed_equals_uninterrupted(tmp_path, data, stop_at):
+def test_stopped_and_resumed_equals_uninterrupted(tmp_path, data):
     whole = session(tmp_path, data, "whole")
     run(whole)
     part = session(tmp_path, data, "part")
-    stopped = run(part, stop_at=stop_at)
-    assert stopped.state.iteration == stop_at
+    stopped = run(part, stop_at=5)
+    assert stopped.state.iteration == 5
     resumed = session(tmp_path, data, "part", resume=True)
     trainer = run(resumed)
     assert trainer.state.iteration == trainer.schedule.total_steps
     assert_equal(weights(whole), weights(resumed))
     assert repr(whole.history.scores) == repr(resumed.history.scores)
     assert part.tracker.run_id == resumed.tracker.run_id
-
-
-def test_stopped_in_a_phase_with_random_layers(tmp_path, data):
-    changes = {"overrides": {"model.backbone.drop_path": 0.3}}
-    whole = session(tmp_path, data, "whole", **changes)
-    run(whole)
-    run(session(tmp_path, data, "part", **changes), stop_at=2)
-    resumed = session(tmp_path, data, "part", resume=True, **changes)
-    run(resumed)
-    assert_equal(weights(whole), weights(resumed))
-    quiet = [{k: v for k, v in row.items() if k != "seconds"} for row in whole.history.phases]
-    assert quiet == [{k: v for k, v in row.items() if k != "seconds"} for row in resumed.history.phases]
 
 
 def test_history_counts_every_step(tmp_path, data):
