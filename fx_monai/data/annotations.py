@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fx_monai.data.columns import label_matrix, membership, present, ragged
+from fx_monai.data.columns import label_matrix, membership, present, ragged, release_unused_memory
 from fx_monai.data.manifest import Manifest
 from fx_monai.data.policies import Policies, decided_boxes, decided_labels, readers_per_row
 from fx_monai.data.store import ImageStore
@@ -21,25 +21,29 @@ from fx_monai.types import Kind, TaskSpec
 class Annotations(Protocol):
     """What a task's samples hold beside their pixels."""
 
-    def of(self, row: int) -> dict[str, Any]:
-        """Return the annotations of a manifest row in pixels of the store, see :mod:`fx_monai.keys`."""
+    def of(self, position: int) -> dict[str, Any]:
+        """Return the annotations of a sample in pixels of the store, see :mod:`fx_monai.keys`."""
 
     def positive(self) -> NDArray[np.bool_]:
-        """Return, per manifest row, whether the image shows anything of the task's classes."""
+        """Return, per sample, whether the image shows anything of the task's classes."""
 
 
 def task_annotations(
-    manifest: Manifest, store: ImageStore, spec: TaskSpec, policies: Policies, seed: int
+    manifest: Manifest, store: ImageStore, spec: TaskSpec, policies: Policies, seed: int, rows: NDArray[np.int64]
 ) -> Annotations:
-    """Return the annotations of a task.
+    """Return the annotations of a task for chosen manifest rows, its samples.
 
     Raises:
         ConfigError: a class is not in the manifest.
     """
     own = class_positions(manifest, spec)
+    made: Annotations
     if spec.task.kind is Kind.CLASSIFICATION:
-        return _Labels(manifest, own, policies, seed)
-    return (_Boxes if spec.task.kind is Kind.LOCALIZATION else _Masks)(manifest, store, own, policies)
+        made = _Labels(decided_labels(manifest, policies, seed)[rows[:, None], own])
+    else:
+        made = (_Boxes if spec.task.kind is Kind.LOCALIZATION else _Masks)(manifest, store, own, policies, rows)
+    release_unused_memory()
+    return made
 
 
 def annotated_rows(manifest: Manifest, spec: TaskSpec) -> NDArray[np.int64]:
@@ -53,6 +57,7 @@ def annotated_rows(manifest: Manifest, spec: TaskSpec) -> NDArray[np.int64]:
         column = "boxes_annotated" if localization else "masks_annotated"
         number = len(manifest.classes.boxes if localization else manifest.classes.masks)
         known = membership(manifest.table, column, number)[:, own]
+    release_unused_memory()
     return np.flatnonzero(known.any(axis=1)).astype(np.int64)
 
 
@@ -79,13 +84,13 @@ def class_positions(manifest: Manifest, spec: TaskSpec) -> list[int]:
 
 
 class _Labels:
-    """Image-level labels as (rows, K) float32, NaN where unknown."""
+    """Image-level labels of the samples, (samples, K) float32, NaN where unknown."""
 
-    def __init__(self, manifest: Manifest, own: Sequence[int], policies: Policies, seed: int) -> None:
-        self._labels = decided_labels(manifest, policies, seed)[:, list(own)]
+    def __init__(self, labels: NDArray[np.float32]) -> None:
+        self._labels = labels
 
-    def of(self, row: int) -> dict[str, Any]:
-        return {LABELS: self._labels[row].copy()}
+    def of(self, position: int) -> dict[str, Any]:
+        return {LABELS: self._labels[position].copy()}
 
     def positive(self) -> NDArray[np.bool_]:
         return np.asarray((self._labels == 1).any(axis=1))
@@ -94,7 +99,10 @@ class _Labels:
 class _Boxes:
     """Boxes of all rows end to end; several readers' boxes are brought together when an image is asked for."""
 
-    def __init__(self, manifest: Manifest, store: ImageStore, own: Sequence[int], policies: Policies) -> None:
+    def __init__(
+        self, manifest: Manifest, store: ImageStore, own: Sequence[int], policies: Policies, rows: NDArray[np.int64]
+    ) -> None:
+        self._rows = rows
         boxes = ragged(manifest.table, "boxes")
         self._store, self._rule = store, policies.box_consensus
         self._offsets = boxes.offsets
@@ -107,7 +115,8 @@ class _Boxes:
         self._number_of_readers = readers_per_row(manifest)
         self._annotated = membership(manifest.table, "boxes_annotated", len(new))[:, list(own)]
 
-    def of(self, row: int) -> dict[str, Any]:
+    def of(self, position: int) -> dict[str, Any]:
+        row = int(self._rows[position])
         span = slice(self._offsets[row], self._offsets[row + 1])
         own = self._classes[span] >= 0
         corners, classes = decided_boxes(
@@ -124,13 +133,16 @@ class _Boxes:
     def positive(self) -> NDArray[np.bool_]:
         found = np.zeros(len(self._offsets) - 1, dtype=bool)
         found[np.repeat(np.arange(len(found)), np.diff(self._offsets))[self._classes >= 0]] = True
-        return found
+        return found[self._rows]
 
 
 class _Masks:
     """Masks of the store; the manifest tells which classes were looked for."""
 
-    def __init__(self, manifest: Manifest, store: ImageStore, own: Sequence[int], policies: Policies) -> None:
+    def __init__(
+        self, manifest: Manifest, store: ImageStore, own: Sequence[int], policies: Policies, rows: NDArray[np.int64]
+    ) -> None:
+        self._rows = rows
         self._store = store
         self._new = {old: new for new, old in enumerate(own)}
         number = len(manifest.classes.masks)
@@ -139,7 +151,8 @@ class _Masks:
         self._positive[masks.rows[np.isin(np.asarray(masks.field("class_index")), list(own))]] = True
         self._annotated = membership(manifest.table, "masks_annotated", number)[:, list(own)]
 
-    def of(self, row: int) -> dict[str, Any]:
+    def of(self, position: int) -> dict[str, Any]:
+        row = int(self._rows[position])
         masks = np.zeros((len(self._new), self._store.size, self._store.size), dtype=np.uint8)
         for index, mask in self._store.masks(row):
             if index in self._new:
@@ -147,4 +160,4 @@ class _Masks:
         return {MASKS: masks, MASKS_ANNOTATED: self._annotated[row].copy()}
 
     def positive(self) -> NDArray[np.bool_]:
-        return self._positive
+        return self._positive[self._rows]

@@ -71,6 +71,11 @@ def present(table: pa.Table, name: str) -> NDArray[np.bool_]:
     return ragged(table, name).lengths > 0
 
 
+def release_unused_memory() -> None:
+    """Give back what Arrow keeps for later after a large computation: as much as a whole manifest again."""
+    pa.default_memory_pool().release_unused()
+
+
 def hash_table(table: pa.Table, digest: Any) -> None:
     """Feed a table to a hash (``hashlib``), whatever the chunks it came in."""
     with pa.ipc.new_stream(pa.PythonFile(_HashWriter(digest), mode="w"), table.schema) as stream:

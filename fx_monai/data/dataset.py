@@ -63,7 +63,7 @@ class TaskDataset(Dataset):
         super().__init__(rows)
         self.store, self.spec, self.rows = store, spec, rows
         self.seed = seed
-        self._annotations = task_annotations(manifest, store, spec, policies, seed)
+        self._annotations = task_annotations(manifest, store, spec, policies, seed, rows)
         self._geometry = self._views = None
         # one stream each, so that a change of one doesn't move the other; seeding them is far cheaper than making them
         self._streams = (np.random.RandomState(), np.random.RandomState())
@@ -82,7 +82,7 @@ class TaskDataset(Dataset):
     def sample(self, position: int, draw: int) -> dict[str, Any]:
         """Return a sample; ``draw`` tells several visits of one image apart. Keys: :mod:`fx_monai.keys`."""
         row = int(self.rows[position])
-        data: dict[Any, Any] = {IMAGE: self.store.image(row), ROW: row, **self._annotations.of(row)}
+        data: dict[Any, Any] = {IMAGE: self.store.image(row), ROW: row, **self._annotations.of(position)}
         if self._geometry is not None and self._views is not None:
             seeds = np.random.SeedSequence([self.seed, draw, row]).generate_state(2)
             for stream, seed in zip(self._streams, seeds, strict=True):
@@ -92,7 +92,7 @@ class TaskDataset(Dataset):
 
     def positives(self) -> NDArray[np.bool_]:
         """Return, per position, whether the image shows anything of the task's classes."""
-        return self._annotations.positive()[self.rows]
+        return self._annotations.positive()
 
 
 def collate(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from fx_monai.data.columns import release_unused_memory
 from fx_monai.errors import DataError, did_you_mean
 
 SCHEMA_VERSION = "1"
@@ -207,6 +208,7 @@ class Manifest:
             raise DataError(where=str(path), problem="there is no such file", expected=expected, remedy=remedy)
         try:
             table = pq.read_table(path, memory_map=True)
+            release_unused_memory()
             meta = json.loads((table.schema.metadata or {})[b"fx_monai"])
         except (pa.ArrowException, KeyError, ValueError, OSError) as error:
             raise DataError(

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fx_monai.data.columns import label_matrix, present
+from fx_monai.data.columns import label_matrix, present, release_unused_memory
 from fx_monai.data.groups import linked_groups
 from fx_monai.data.manifest import Manifest
 from fx_monai.errors import ConfigError
@@ -91,6 +91,7 @@ def assign_splits(
         rows = people.of_row[start : start + len(manifest)]
         by_dataset[manifest.dataset] = np.array(PARTS)[part[rows]]
         start += len(manifest)
+    release_unused_memory()
     return Splits(by_dataset, tuple(notes))
 
 

@@ -21,6 +21,7 @@ from fx_monai.ops.masks import encode_coco_rle
 from fx_monai.types import Kind, Task, TaskSpec
 from tests.builders import tiny_manifest
 
+NO_ROWS = np.zeros(0, np.int64)
 SPEC = {kind: TaskSpec(Task("tiny", kind), ("square",)) for kind in Kind}
 
 
@@ -142,9 +143,9 @@ def test_flip_is_refused_for_sided_classes_without_a_pair(tmp_path):
     manifest = Manifest.from_records([], dataset="d", classes=Classes(masks=("left lung", "right lung")), root=tmp_path)
     spec = TaskSpec(Task("d", Kind.SEGMENTATION), ("left lung", "right lung"))
     with pytest.raises(ConfigError, match="the class 'left lung' has a side"):
-        TaskDataset(manifest, None, spec, np.array([]), augmentation=Augmentation(flip=True))
+        TaskDataset(manifest, None, spec, NO_ROWS, augmentation=Augmentation(flip=True))
     pairs = (("left lung", "right lung"),)
-    TaskDataset(manifest, None, spec, np.array([]), augmentation=Augmentation(flip=True), laterality=pairs)
+    TaskDataset(manifest, None, spec, NO_ROWS, augmentation=Augmentation(flip=True), laterality=pairs)
 
 
 def test_both_views_share_geometry_and_differ_in_intensity(tiny):

@@ -18,6 +18,7 @@ from fx_monai.keys import BOXES, BOXES_ANNOTATED, IMAGE, LABELS, MASKS, MASKS_AN
 from fx_monai.types import Kind, Task, TaskSpec
 from tests.builders import tiny_manifest
 
+NO_ROWS = np.zeros(0, np.int64)
 KEYS = {
     Kind.CLASSIFICATION: {LABELS},
     Kind.LOCALIZATION: {BOXES, "box_labels", BOXES_ANNOTATED},
@@ -36,12 +37,12 @@ def spec(*names, kind=Kind.CLASSIFICATION):
 @pytest.mark.parametrize("name", ["left_lung", "LeftLung", "lung-left", "RIGHT hilum", "lung (right)"])
 def test_sides_are_found_however_they_are_written(tmp_path, name):
     with pytest.raises(ConfigError, match="has a side"):
-        TaskDataset(empty(tmp_path, name), None, spec(name), np.array([]), augmentation=Augmentation(flip=True))
+        TaskDataset(empty(tmp_path, name), None, spec(name), NO_ROWS, augmentation=Augmentation(flip=True))
 
 
 @pytest.mark.parametrize("name", ["bright", "Cleft", "upright view"])
 def test_words_that_only_contain_a_side_have_none(tmp_path, name):
-    TaskDataset(empty(tmp_path, name), None, spec(name), np.array([]), augmentation=Augmentation(flip=True))
+    TaskDataset(empty(tmp_path, name), None, spec(name), NO_ROWS, augmentation=Augmentation(flip=True))
 
 
 def test_mirrored_labels_change_sides(tmp_path):
