@@ -2,6 +2,7 @@ import pytest
 import yaml
 
 from fx_monai.data.policies import Policies
+from fx_monai.engine.schedule import build_schedule
 from fx_monai.errors import ConfigError
 from fx_monai.recipe import RECIPES, load_recipe
 from fx_monai.types import Kind, Task
@@ -13,6 +14,31 @@ def test_shipped_recipes_are_valid(name):
     recipe = load_recipe(name)
     assert recipe.name == name
     assert len(recipe.tasks) >= 5
+
+
+def test_foundation_x_has_the_papers_tasks_in_its_order():
+    tasks = [str(task) for task in load_recipe("foundation_x").tasks]
+    assert len(tasks) == 20
+    assert tasks[:6] == [
+        f"{name}/classification"
+        for name in ("chexpert", "nih_chestxray14", "vindr_cxr", "shenzhen", "mimic_cxr", "tbx11k")
+    ]
+    assert tasks[9:12] == [f"candid_ptx/{kind}" for kind in Kind]
+    assert load_recipe("foundation_x_plus").tasks == load_recipe("foundation_x").tasks
+
+
+@pytest.mark.parametrize(("name", "phases"), [("foundation_x", 29), ("foundation_x_plus", 40), ("ark", 6)])
+def test_phases_of_a_cycle_are_the_papers(name, phases):
+    recipe = load_recipe(name)
+    section = recipe.schedule
+    schedule = build_schedule(
+        dict.fromkeys(recipe.tasks, 4),
+        cycles=1,
+        lock_fraction=section.lock_fraction,
+        lock_classification=section.lock_classification,
+        order=section.order,
+    )
+    assert len(schedule.phases) == phases
 
 
 def test_tasks_are_ordered_by_dataset_then_kind(tmp_path):

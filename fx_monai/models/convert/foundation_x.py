@@ -10,7 +10,13 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from fx_monai.models.config import BackboneConfig, ModelConfig, SegmentationConfig
+from fx_monai.models.config import BackboneConfig, LocalizationConfig, ModelConfig, SegmentationConfig
+from fx_monai.models.convert.foundation_x_localization import (
+    CATEGORY_NOTE,
+    DATASETS,
+    localization_rules,
+    localization_spec,
+)
 from fx_monai.models.convert.network import fill_network
 from fx_monai.models.convert.published import (
     FOUNDATION_X_CLASSIFICATION,
@@ -26,7 +32,6 @@ from fx_monai.models.foundation_x import FoundationX
 PREFIX = "backbone.0."
 
 _NEVER_RUN = "defined by the authors, never run"
-_LOCALIZATION = "the localization branch is not imported"
 _IDLE = "head without a dataset in the published pretraining"
 
 
@@ -49,12 +54,19 @@ def foundation_x_network(
         backbone=BackboneConfig(
             name=swin.name, pretrained="none", drop_path=0.2, stage_norm=True, shift_single_window=True
         ),
+        localization=LocalizationConfig(
+            size="dino",
+            num_queries=state["transformer.tgt_embed.weight"].shape[0],
+            denoising_queries=0,
+            own_refinement=True,
+        ),
         segmentation=SegmentationConfig(
             width=state[f"{PREFIX}segmentation_FPN.smooth_conv.0.weight"].shape[0], decoder="upernet", norm="batch"
         ),
         image_size=swin.image_size,
     )
     specs = [classification_spec(dataset) for dataset in FOUNDATION_X_CLASSIFICATION]
+    specs += [localization_spec(dataset) for dataset in DATASETS]
     specs += [segmentation_spec(dataset) for dataset in FOUNDATION_X_SEGMENTATION.values()]
     network = FoundationX(config, specs)
     report = fill_network(
@@ -63,12 +75,12 @@ def foundation_x_network(
         [
             *_classification_rules(),
             *_segmentation_rules(),
-            *_localization_rules(),
+            *localization_rules(PREFIX),
             *backbone_rules(PREFIX, "trunk.backbone."),
         ],
         normalisation=normalisation,
         where=where,
-        notes=[MIMIC_NOTE],
+        notes=[MIMIC_NOTE, CATEGORY_NOTE],
     )
     return network, report
 
@@ -106,12 +118,4 @@ def _segmentation_rules() -> list[Rule]:
         Rule(rf"{start}segmentation_FPN\.conv_fusion\.(\d)\.(\w+)", rf"{own}fuse.\1.\2"),
         Rule(rf"{start}segmentation_heads\.({trained})\.(weight|bias)", head),
         Rule(rf"{start}segmentation_heads\.\d\.(weight|bias)", None, _IDLE),
-    ]
-
-
-def _localization_rules() -> list[Rule]:
-    start = re.escape(PREFIX)
-    return [
-        Rule(rf"{start}Locnorm\d\.(weight|bias)", None, _LOCALIZATION),
-        Rule(r"(transformer|input_proj|label_enc|bbox_embed_?|class_embed_?)\..+", None, _LOCALIZATION),
     ]
