@@ -68,7 +68,9 @@ def localization_rules(backbone_prefix: str) -> Sequence[Rule]:
         return f"trunk.loc_encoder.norms.{int(match[1]) - 1}.{match[2]}"
 
     def encoder_layer(match: re.Match[str]) -> str:
-        return f"{encoder}layers.{match[1]}.{_layer_part(match[2], 'self_attn', 'attention', _ENCODER_NORMS)}.{match[3]}"
+        return (
+            f"{encoder}layers.{match[1]}.{_layer_part(match[2], 'self_attn', 'attention', _ENCODER_NORMS)}.{match[3]}"
+        )
 
     def decoder_layer(match: re.Match[str]) -> str:
         part = _layer_part(match[3], "cross_attn", "cross_attention", _DECODER_NORMS)
@@ -103,9 +105,7 @@ def localization_rules(backbone_prefix: str) -> Sequence[Rule]:
             lambda m: f"{_head(m[1])}proposal_box.{2 * int(m[2])}.{m[3]}",
         ),
         Rule(r"class_embed_\.(\d)\.\d\.(\w+)", lambda m: f"{_head(m[1])}classes.{m[2]}"),
-        Rule(
-            r"bbox_embed_\.(\d)\.\d\.layers\.(\d)\.(\w+)", lambda m: f"{_head(m[1])}boxes.{2 * int(m[2])}.{m[3]}"
-        ),
+        Rule(r"bbox_embed_\.(\d)\.\d\.layers\.(\d)\.(\w+)", lambda m: f"{_head(m[1])}boxes.{2 * int(m[2])}.{m[3]}"),
         Rule(
             r"(?:transformer\.decoder\.(\d)\.bbox_embed|bbox_embed\.(\d))\.\d\.layers\.(\d)\.(\w+)",
             lambda m: f"{_head(m[1] or m[2])}refinement.{2 * int(m[3])}.{m[4]}",
