@@ -44,17 +44,24 @@ def demo(out: str, *, images: int = 600, seed: int = 0, workers: int = 2) -> Non
 
 
 def datasets(*, as_json: bool = False) -> None:
-    """List the supported datasets with their tasks, licence and where to get them.
+    """List the supported datasets with their tasks, licence, reader options and where to get them.
 
     Example: fx-monai datasets
 
     Args:
         as_json: print JSON instead of a table.
     """
-    from fx_monai.data.catalog import CATALOG
+    from fx_monai.data.catalog import CATALOG, READERS
 
     rows = [
-        {"name": s.name, "tasks": [k.value for k in s.kinds], "title": s.title, "licence": s.licence, "url": s.url}
+        {
+            "name": s.name,
+            "tasks": [k.value for k in s.kinds],
+            "title": s.title,
+            "licence": s.licence,
+            "url": s.url,
+            "options": list(READERS[s.name].OPTIONS),
+        }
         for s in CATALOG.values()
     ]
     if as_json:
@@ -63,6 +70,8 @@ def datasets(*, as_json: bool = False) -> None:
     for row in rows:
         _say(f"{row['name']:26s}{', '.join(row['tasks']):46s}{row['title']}")
         _say(f"{'':26s}{row['licence']}  {row['url']}")
+        if row["options"]:
+            _say(f"{'':26s}options: {', '.join(row['options'])}")
 
 
 def index(

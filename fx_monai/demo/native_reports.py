@@ -35,7 +35,7 @@ def write_chexpert(cases: Sequence[Case], root: Path) -> None:
     tables: dict[str, list[list[object]]] = {"train": [], "valid": [], "test": []}
     views: dict[str, int] = {}
     for case in cases:
-        part = ("test" if case.plan.patient % 2 else "valid") if in_test(case) else "train"
+        part = ("valid" if case.plan.patient % 2 else "test") if in_test(case) else "train"
         patient = f"patient{case.plan.patient + 1:05d}"
         views[patient] = views.get(patient, 0) + 1
         path = f"{part}/{patient}/study{views[patient]}/view1_frontal.jpg"
@@ -57,7 +57,7 @@ def write_mimic_cxr(cases: Sequence[Case], root: Path) -> None:
         _write_jpeg(case, root / "files" / f"p{str(subject)[:2]}" / f"p{subject}" / f"s{study}" / f"{image}.jpg")
         side = case.image.shape[0]
         tables["metadata"].append([image, subject, study, "CHEST (PORTABLE AP)", case.view, side, side])
-        part = ("test" if case.plan.patient % 2 else "validate") if in_test(case) else "train"
+        part = ("validate" if case.plan.patient % 2 else "test") if in_test(case) else "train"
         tables["split"].append([image, study, subject, part])
         if case.plan.number % 20 != 19:
             tables["chexpert"].append([subject, study, *_mined(case, MIMIC)])

@@ -164,7 +164,8 @@ def _transposed(starts: NDArray[np.int64], ends: NDArray[np.int64], height: int,
     toggles, times = np.unique(pixels % width * height + pixels // width, return_counts=True)
     # a run that ends with its column and one that begins with the next are one
     toggles = toggles[times % 2 == 1]
-    return [int(count) for count in np.diff(np.concatenate([[0], toggles]))]
+    counts: list[int] = np.diff(toggles, prepend=0).tolist()
+    return counts
 
 
 def _from_uncompressed(counts: list[int], height: int, width: int, where: str) -> CocoRLE:
@@ -179,7 +180,7 @@ def _from_uncompressed(counts: list[int], height: int, width: int, where: str) -
 
 def _integers(text: str, where: str) -> list[int]:
     try:
-        return [int(word) for word in text.split()]
+        return list(map(int, text.split()))
     except ValueError as error:
         raise _bad_rle(
             where, f"not a number in the run-length text ({error})", "whitespace-separated integers"

@@ -125,3 +125,28 @@ def test_frontal_views_and_unknown_ones_are_used_unless_the_recipe_says_otherwis
 def test_words_that_are_no_policy_are_refused(policy, message):
     with pytest.raises(ConfigError, match=message):
         Policies(**policy)
+
+
+def test_policies_of_foundation_x(tmp_path):
+    """CheXpert "LSR-Ones", MIMIC "Ones", in both what isn't mentioned is absent (Foundation X and Ark)."""
+    rows = manifest(tmp_path, (1, -1, NAN), (0, NAN, 1))
+    chexpert = decided_labels(rows, Policies(uncertain="smooth", unmentioned="zeros"), seed=0)
+    assert 0.55 <= chexpert[0, 1] <= 0.85
+    assert (chexpert[0, [0, 2]].tolist(), chexpert[1].tolist()) == ([1, 0], [0, 0, 1])
+    mimic = decided_labels(rows, Policies(uncertain="ones", unmentioned="zeros"), seed=0)
+    assert mimic.tolist() == [[1, 1, 0], [0, 0, 1]]
+
+
+def test_only_frontal_and_untold_views_by_default(tmp_path):
+    rows = manifest(tmp_path, *({"view": view} for view in ("PA", "AP", "LATERAL", "OTHER", "")))
+    assert chosen_views(rows, Policies()).tolist() == [True, True, False, False, True]
+    assert chosen_views(rows, Policies(views=("OTHER",))).tolist() == [False, False, False, True, False]
+
+
+def test_a_box_that_a_reader_drew_twice_is_one_lesion_and_one_vote(tmp_path):
+    corners = np.array([[10, 10, 50, 50], [10, 11, 50, 50], [70, 70, 90, 90]], dtype=np.float32)
+    classes, readers = np.array([0, 0, 0]), np.array([1, 1, 2])
+    boxes, _ = decided_boxes(corners, classes, readers, 3, "fusion")
+    assert len(boxes) == 2
+    boxes, _ = decided_boxes(corners, classes, readers, 3, "majority")
+    assert len(boxes) == 0

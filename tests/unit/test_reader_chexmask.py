@@ -10,6 +10,7 @@ from fx_monai.errors import ConfigError, DataError
 from fx_monai.ops.masks import decode_coco_rle, encode_absolute_rle
 from tests import native_trees
 from tests.builders import picture
+from tests.dicom_builder import dicom_file
 
 TABLE = "OriginalResolution/VinDr-CXR.csv"
 OPTIONS = {"parent_root": "vindr_cxr"}
@@ -148,6 +149,20 @@ def test_chexpert_and_nih_ids(tmp_path):
         masks_of(tmp_path, "ChestX-Ray8.csv", ("Image Index", *header[1:]), [row], parent_root="nih")
     manifest = index_dataset("chexmask", tmp_path, options={"parent_root": "nih", "parent": "nih_chestxray14"})
     assert manifest[0].patient_id == "nih:7"
+
+
+def test_candid_ids_have_a_suffix_that_the_files_lack(tmp_path):
+    image = "1.2.276.0.7"
+    dicom_file(tmp_path / "candid" / "dataset" / f"{image}.dcm", side=64).rename(
+        tmp_path / "candid" / "dataset" / image
+    )
+    for name in ("Pneumothorax_reports.csv", "chest_tube.csv", "acute_rib_fracture.csv"):
+        (tmp_path / "candid" / name).write_text(f"SOPInstanceUID,EncodedPixels\n{image},-1\n")
+    mask = encode_absolute_rle(native_trees.square(1024, 1024, (3, 2, 20, 30)))
+    header = ("ImageID", "Dice RCA (Mean)", "Dice RCA (Max)", "Left Lung", "Right Lung", "Heart", "Height", "Width")
+    row = (f"{image}.jpg", 0.9, 0.9, mask, mask, mask, 1024, 1024)
+    manifest = masks_of(tmp_path, "OriginalResolution/CANDID-PTX.csv", header, [row], parent_root="candid")
+    assert manifest.column("image_id") == [image]
 
 
 @pytest.mark.parametrize(

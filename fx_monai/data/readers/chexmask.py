@@ -26,7 +26,7 @@ SPECS = (
         name="chexmask",
         title="CheXmask",
         kinds=(Kind.LOCALIZATION, Kind.SEGMENTATION),
-        licence="CC BY 4.0; images on the terms of their own sets",
+        licence="open access, CC BY 4.0 as far as known; images on the terms of their own sets",
         url="https://physionet.org/content/chexmask-cxr-segmentation-data/",
         citation="Gaggion et al., CheXmask, Sci Data 2024, doi 10.1038/s41597-024-03358-1",
         classes=Classes(boxes=CLASSES, masks=CLASSES),
