@@ -50,9 +50,10 @@ def assign_splits(
 
     Images belong together when they share the patient, the file or the original image, in whichever dataset. Groups
     of images never are divided. An official split is taken where it leaves every kind of annotation something to
-    train on; a group with an official test image is test in all datasets. The other groups are divided within strata
-    (which datasets they show, with or without findings), in an order that depends on the seed and the group alone.
-    Where that leaves a dataset's positive labels, boxes or masks out of a part, a group moves there.
+    train on; a group with an official test image is test in all datasets. Where the annotations of all official test
+    images are withheld, the official val is the test. The other groups are divided within strata (which datasets they
+    show, with or without findings), in an order that depends on the seed and the group alone. Where that leaves a
+    dataset's positive labels, boxes or masks out of a part, a group moves there.
 
     Args:
         manifests: one per dataset; their order doesn't matter.
@@ -201,6 +202,7 @@ def _official(manifests: Sequence[Manifest], people: _People, notes: list[str]) 
         official = np.asarray(pc.index_in(manifest.table.column("split"), pa.array(PARTS)).fill_null(_OPEN))
         rows = people.of_row[start : start + len(manifest)]
         start += len(manifest)
+        official = _with_annotated_test(manifest, official, notes)
         problem = _starved(manifest, official)
         if problem:
             notes.append(f"{manifest.dataset}: the official split leaves {problem}; patients are divided anew")
@@ -210,6 +212,19 @@ def _official(manifests: Sequence[Manifest], people: _People, notes: list[str]) 
         np.maximum.at(part, rows, official)
         (has_val if VAL in official else lacks_val)[rows[official != _OPEN]] = True
     return part, lacks_val & ~has_val & (part == TRAIN)
+
+
+def _with_annotated_test(manifest: Manifest, official: NDArray[np.int64], notes: list[str]) -> NDArray[np.int64]:
+    """Let the official val be the test where the labels of all test images are withheld (TBX11K)."""
+    labels = label_matrix(manifest.table, len(manifest.classes.labels))
+    annotated = ~np.isnan(labels).all(axis=1)
+    for column in ("boxes_annotated", "masks_annotated"):
+        annotated |= present(manifest.table, column)
+    is_test = official == TEST
+    if not is_test.any() or (annotated & is_test).any() or not (annotated & (official == VAL)).any():
+        return official
+    notes.append(f"{manifest.dataset}: the official test images are not annotated; the official val is the test")
+    return np.where(official == VAL, TEST, np.where(is_test, _OPEN, official))
 
 
 def _starved(manifest: Manifest, official: NDArray[np.int64]) -> str:

@@ -17,9 +17,13 @@ def manifest(name, rows, root, **extra):
             image_id=str(i),
             width=10,
             height=10,
-            labels=[1.0],
-            boxes_annotated=[0],
-            **{"patient_id": f"{name}:{i}", "image_path": f"{name}/{i}.png", **row},
+            **{
+                "labels": [1.0],
+                "boxes_annotated": [0],
+                "patient_id": f"{name}:{i}",
+                "image_path": f"{name}/{i}.png",
+                **row,
+            },
         )
         for i, row in enumerate(rows)
     ]
@@ -118,6 +122,22 @@ def test_an_official_split_without_test_is_not_taken_and_noted(tmp_path):
     splits = assign_splits([a], seed=0, fractions=FRACTIONS)
     assert set(splits.by_dataset["a"]) == {"train", "val", "test"}
     assert "a: the official split leaves no test image" in splits.notes[0]
+
+
+def test_where_the_test_is_withheld_the_official_val_is_the_test(tmp_path):
+    withheld = {"split": "test", "labels": [float("nan")], "boxes_annotated": []}
+    rows = [{"split": "train"}] * 40 + [{"split": "val"}] * 10 + [withheld] * 10
+    splits = assign_splits([manifest("a", rows, tmp_path)], seed=0, fractions=FRACTIONS)
+    parts = splits.by_dataset["a"]
+    assert set(parts[40:50]) == {"test"}
+    # val is carved from train, none of which becomes test
+    assert set(parts[:40]) == {"train", "val"}
+    assert "a: the official test images are not annotated; the official val is the test" in splits.notes
+    # one annotated test image is enough for the official test
+    rows[-1] = {"split": "test"}
+    again = assign_splits([manifest("a", rows, tmp_path)], seed=0, fractions=FRACTIONS)
+    assert set(again.by_dataset["a"][40:50]) == {"val"}
+    assert again.notes == ()
 
 
 def test_a_link_to_a_file_is_that_file(tmp_path):
