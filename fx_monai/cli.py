@@ -93,7 +93,7 @@ def index(
         out: manifest file to write (.parquet).
         allow_missing_images: leave out images that are named but not there, instead of refusing.
         annotations_only: don't look for the images; such a manifest serves counts and audits, not training.
-        options: options of the reader, key=value, separated by commas.
+        options: options of the reader, key=value, separated by commas (gate=leave_out: only frontal chest radiographs).
     """
     from fx_monai.data.index import index_dataset
 
@@ -238,8 +238,17 @@ def evaluate(
     )
 
 
-def predict(weights: str, *inputs: str, out: str = "predictions", device: str = "", threshold: float = 0.3) -> int:
+def predict(
+    weights: str,
+    *inputs: str,
+    out: str = "predictions",
+    device: str = "",
+    threshold: float = 0.3,
+    any_image: bool = False,
+) -> int:
     """Write findings (JSON), masks (PNG) and an overlay for images: PNG, JPEG or DICOM, files or folders.
+
+    What is no frontal chest radiograph is refused; what may be none is predicted, and the JSON says so.
 
     Example: fx-monai predict runs/demo/model.pt image.dcm --out predictions
 
@@ -249,6 +258,7 @@ def predict(weights: str, *inputs: str, out: str = "predictions", device: str = 
         out: folder to write.
         device: e.g. cpu or cuda:0; default: the first GPU, else the CPU.
         threshold: least score of a box that is drawn and listed.
+        any_image: predict refused images too.
     """
     from fx_monai.apps.prediction import predict_files
 
@@ -264,7 +274,12 @@ def predict(weights: str, *inputs: str, out: str = "predictions", device: str = 
             remedy="Add the path of a PNG, JPEG or DICOM file",
         )
     summary = predict_files(
-        Path(weights), [Path(name) for name in inputs], output_dir=Path(out), device=device, threshold=threshold
+        Path(weights),
+        [Path(name) for name in inputs],
+        output_dir=Path(out),
+        device=device,
+        threshold=threshold,
+        any_image=any_image,
     )
     for line in summary.lines():
         _say(line)

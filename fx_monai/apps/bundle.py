@@ -99,6 +99,7 @@ class PredictionEvaluator(Workflow):
         dataset: see :class:`ImageFiles`.
         inferer: the predictor.
         output_dir: folder to write.
+        any_image: predict what the gate refuses too.
         val_handlers: Ignite or MONAI handlers.
     """
 
@@ -109,10 +110,12 @@ class PredictionEvaluator(Workflow):
         dataset: ImageFiles,
         inferer: Predictor,
         output_dir: str,
+        any_image: bool = False,
         val_handlers: Sequence[Any] | None = None,
     ) -> None:
         super().__init__(device, 1, [dataset[i] for i in range(len(dataset))], decollate=False)
         self.inferer = inferer
+        self.any_image = any_image
         self.summary = Summary(Path(output_dir))
         self._bar = progress_bar("predicting")
         self.add_event_handler(Events.COMPLETED, self._report)
@@ -120,7 +123,7 @@ class PredictionEvaluator(Workflow):
 
     def _iteration(self, engine: Engine, item: Mapping[str, str]) -> dict[str, Any]:
         try:
-            predict_file(self.inferer, Path(item["image"]), item["name"], self.summary.folder)
+            predict_file(self.inferer, Path(item["image"]), item["name"], self.summary.folder, any_image=self.any_image)
             self.summary.written.append(item["name"])
         except FxError as error:
             self.summary.failed.append((item["name"], str(error)))

@@ -20,6 +20,7 @@ from PIL import Image
 from fx_monai import __version__
 from fx_monai.apps.devices import choose_device
 from fx_monai.apps.figures import draw_overlay
+from fx_monai.data.gate import Judgement, Verdict, judge_image
 from fx_monai.data.letterbox import letterbox
 from fx_monai.data.pixels import (
     IMAGE_SUFFIXES,
@@ -225,9 +226,12 @@ def predict_files(
     output_dir: Path,
     device: str = "",
     threshold: float = 0.3,
+    any_image: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Predict files and folders (searched recursively) and write the results; one bad file doesn't stop the rest.
+
+    What the gate refuses (see :mod:`fx_monai.data.gate`) isn't predicted, unless ``any_image`` says so.
 
     Raises:
         CheckpointError: the weights can't be used.
@@ -239,7 +243,7 @@ def predict_files(
     summary = Summary(output_dir)
     for number, (name, path) in enumerate(paths.items(), start=1):
         try:
-            predict_file(predictor, path, name, output_dir)
+            predict_file(predictor, path, name, output_dir, any_image=any_image)
             summary.written.append(name)
         except FxError as error:
             summary.failed.append((name, str(error)))
@@ -286,15 +290,42 @@ def find_images(inputs: Sequence[Path], *, leave_out: Path | None = None) -> dic
     return names
 
 
-def predict_file(predictor: Predictor, path: Path, name: str, output_dir: Path) -> None:
-    """Predict one file and write ``<name>.json``, ``<name>_overlay.png`` and ``<name>_mask_<dataset>_<label>.png``."""
+def predict_file(predictor: Predictor, path: Path, name: str, output_dir: Path, *, any_image: bool = False) -> None:
+    """Predict one file and write ``<name>.json``, ``<name>_overlay.png`` and ``<name>_mask_<dataset>_<label>.png``.
+
+    Raises:
+        DataError: unreadable, or no frontal chest radiograph and not ``any_image``.
+    """
     pixels = read_pixels(path)
+    judgement = judge_image(path, pixels)
+    if judgement.verdict is Verdict.REFUSED and not any_image:
+        raise DataError(
+            where=path.name,
+            problem=f"it is no frontal chest radiograph ({'; '.join(judgement.reasons)})",
+            expected="a frontal chest radiograph, upright, bone bright",
+            remedy="Leave it out, or predict it all the same with --any-image",
+        )
     prediction = predictor.predict(pixels, spacing_mm=pixel_spacing_mm(path))
-    write_prediction(prediction, to_uint8(pixels), predictor.network, name=name, source=str(path), folder=output_dir)
+    write_prediction(
+        prediction,
+        to_uint8(pixels),
+        predictor.network,
+        name=name,
+        source=str(path),
+        folder=output_dir,
+        judgement=judgement,
+    )
 
 
 def write_prediction(
-    prediction: Prediction, image: NDArray[np.uint8], network: FoundationX, *, name: str, source: str, folder: Path
+    prediction: Prediction,
+    image: NDArray[np.uint8],
+    network: FoundationX,
+    *,
+    name: str,
+    source: str,
+    folder: Path,
+    judgement: Judgement | None = None,
 ) -> None:
     """Write one image's results; all files of an image appear together, the JSON last.
 
@@ -305,7 +336,7 @@ def write_prediction(
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as temporary:
             files = _draw(prediction, image, network, name, Path(temporary))
-            content = to_json(prediction, network, source=source, mask_files=files)
+            content = to_json(prediction, network, source=source, mask_files=files, judgement=judgement)
             (Path(temporary) / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
             for path in sorted(Path(temporary).iterdir(), key=lambda p: p.suffix == ".json"):
                 os.replace(path, folder / path.name)
@@ -319,15 +350,24 @@ def write_prediction(
 
 
 def to_json(
-    prediction: Prediction, network: FoundationX, *, source: str, mask_files: Mapping[tuple[str, str], str]
+    prediction: Prediction,
+    network: FoundationX,
+    *,
+    source: str,
+    mask_files: Mapping[tuple[str, str], str],
+    judgement: Judgement | None = None,
 ) -> dict[str, Any]:
-    """Return the result as plain values; beside each label the finding it means, null for in-house labels."""
+    """Return the result as plain values; beside each label the finding it means, null for in-house labels.
+
+    ``gate`` tells whether the image counts as a frontal chest radiograph and why, null when nobody asked.
+    """
     card = network.card
     return {
         "note": "; ".join(filter(None, (RESEARCH_ONLY, card.note))),
         "source": source,
         "width": prediction.width,
         "height": prediction.height,
+        "gate": {"verdict": judgement.verdict.value, "reasons": list(judgement.reasons)} if judgement else None,
         "model": {"fx_monai": __version__, **vars(card)},
         "findings": [
             {**_names(f), "probability": round(f.probability, 4), "calibrated": False} for f in prediction.findings

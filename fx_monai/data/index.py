@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fx_monai.data.catalog import READERS, find_dataset
+from fx_monai.data.gate import screen
 from fx_monai.data.manifest import Manifest
 from fx_monai.data.readers.result import ReadResult
 from fx_monai.data.table import leave_out
@@ -27,7 +28,8 @@ def index_dataset(
         root: folder as downloaded.
         allow_missing_images: leave out images that are annotated but not there (they are counted in the notes).
         annotations_only: keep images that are not there; such a manifest serves counts and audits, not training.
-        options: options of the reader, see its module, and ``dataset``: catalogue name, for several in-house folders.
+        options: options of the reader, see its module; ``dataset``: catalogue name, for several in-house folders;
+            ``gate=leave_out``: read every image and leave out what is no frontal chest radiograph.
 
     Raises:
         ConfigError: unknown dataset or option.
@@ -35,6 +37,7 @@ def index_dataset(
     """
     given = dict(options or {})
     spec = find_dataset(given.pop("dataset", name))
+    gated = _gate(given.pop("gate", "off"), name, annotations_only=annotations_only)
     if not root.is_dir():
         raise DataError(
             where=f"{name}, root",
@@ -69,7 +72,18 @@ def index_dataset(
             expected="the images beside the annotation files",
             remedy="Give the folder as it was downloaded and unpacked",
         )
-    return manifest
+    return screen(manifest) if gated else manifest
+
+
+def _gate(option: str, name: str, *, annotations_only: bool) -> bool:
+    if option not in ("off", "leave_out") or (option != "off" and annotations_only):
+        raise ConfigError(
+            where=f"{name}, option gate",
+            problem=f"'{option}'" + (" without images" if annotations_only else ""),
+            expected="leave_out (what is no frontal chest radiograph) or off; the images have to be there",
+            remedy="Correct the option",
+        )
+    return option == "leave_out"
 
 
 def _leave_out_missing(result: ReadResult, name: str, root: Path, *, allowed: bool) -> None:

@@ -64,7 +64,8 @@ def test_train_evaluate_infer(bundle, tiny, tmp_path, capsys):
     assert "test split; research use only" in capsys.readouterr().out
 
     images = Path(tiny["dataset_dir"]) / "csv" / "images"
-    flow = workflow(bundle, "infer", ["inference.json"], dataset_dir=str(images), output_dir=str(tmp_path / "found"))
+    found = {"dataset_dir": str(images), "output_dir": str(tmp_path / "found"), "any_image": True}
+    flow = workflow(bundle, "infer", ["inference.json"], **found)
     flow.initialize()
     assert not flow.check_properties()
     flow.run()

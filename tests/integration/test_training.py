@@ -140,7 +140,7 @@ def test_results_in_the_input_folder_are_no_inputs(tmp_path, data):
         (pictures / folder).mkdir(parents=True)
         Image.new("L", (64, 64), 90).save(pictures / folder / "x.png")
     for _ in range(2):
-        summary = predict_files(made.weights_path, [pictures], output_dir=pictures / "found")
+        summary = predict_files(made.weights_path, [pictures], output_dir=pictures / "found", any_image=True)
         assert summary.written == ["x", "x_2"]
     sources = {json.loads((pictures / "found" / f"{n}.json").read_text())["source"] for n in ("x", "x_2")}
     assert len(sources) == 2
@@ -172,10 +172,17 @@ def test_whole_run_leaves_tables_pictures_weights_and_one_mlflow_run(tmp_path, d
     Image.new("L", (90, 50), 100).save(pictures / "wide.png")
     (pictures / "broken.png").write_bytes(b"")
     summary = predict_files(made.weights_path, [pictures], output_dir=tmp_path / "predicted")
+    assert summary.written == []
+    assert "no frontal chest radiograph (the image has a single grey value)" in summary.failed[1][1]
+    summary = predict_files(made.weights_path, [pictures], output_dir=tmp_path / "predicted", any_image=True)
     assert summary.written == ["wide"]
     assert summary.failed[0][0] == "broken"
     result = json.loads((tmp_path / "predicted" / "wide.json").read_text())
     assert (result["width"], result["height"]) == (90, 50)
+    assert result["gate"] == {
+        "verdict": "refused",
+        "reasons": ["the image has a single grey value", "there are no tags"],
+    }
     assert "research use only" in result["note"]
     with Image.open(tmp_path / "predicted" / result["masks"][0]["file"]) as mask:
         assert mask.size == (90, 50)

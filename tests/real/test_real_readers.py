@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fx_monai.data.gate import Verdict, judge_image
+from fx_monai.data.gate.pixels import judge_pixels
 from fx_monai.data.index import index_dataset
 from fx_monai.data.pixels import image_size, pixel_spacing_mm, read_pixels
 from fx_monai.data.readers import chestx_det, nih_chestxray14, rsna_pneumonia
@@ -194,3 +196,17 @@ def test_darwin_and_coco_exports_of_the_lungs_agree(manifests):
         other = coco[record.image_id]
         assert (record.patient_id, record.view, record.sex) == (other.patient_id, other.view, other.sex)
         assert {m.data for m in record.masks} == {m.data for m in other.masks}
+
+
+def test_the_gate_on_real_dicom_with_and_without_tags():
+    for name, verdict in (("RG1_UNCR.dcm", Verdict.ACCEPTED), ("negative_extremity_RG3_J2KI.dcm", Verdict.REFUSED)):
+        path = CXR / "dicom" / name
+        pixels = read_pixels(path)
+        assert judge_image(path, pixels).verdict is verdict
+        assert judge_pixels(pixels).verdict is verdict
+
+
+def test_the_gate_refuses_none_of_the_hannover_chests():
+    found = [judge_pixels(read_pixels(path)).verdict for path in sorted((CXR / "hannover_labels" / "png").iterdir())]
+    assert Verdict.REFUSED not in found
+    assert found.count(Verdict.UNCERTAIN) <= 2
