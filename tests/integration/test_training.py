@@ -173,7 +173,7 @@ def test_whole_run_leaves_tables_pictures_weights_and_one_mlflow_run(tmp_path, d
     (pictures / "broken.png").write_bytes(b"")
     summary = predict_files(made.weights_path, [pictures], output_dir=tmp_path / "predicted")
     assert summary.written == []
-    assert "no frontal chest radiograph (the image has a single grey value)" in summary.failed[1][1]
+    assert "no frontal chest radiograph (the image has a single grey value;" in summary.failed[1][1]
     summary = predict_files(made.weights_path, [pictures], output_dir=tmp_path / "predicted", any_image=True)
     assert summary.written == ["wide"]
     assert summary.failed[0][0] == "broken"
