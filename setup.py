@@ -63,7 +63,6 @@ setup(
         "opencv-python-headless>=4.9",
         "pillow>=10.3",
         "pycocotools>=2.0.8",
-        "faster-coco-eval>=1.6",
         "matplotlib>=3.8",
         "mlflow>=3.15.2,<4",
         "tqdm>=4.66",

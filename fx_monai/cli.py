@@ -210,9 +210,10 @@ def evaluate(
     out: str = "",
     split: str = "test",
     device: str = "",
+    finding: str = "",
     set: str = "",
 ) -> None:
-    """Evaluate weights on a split of a recipe's datasets and print the table.
+    """Evaluate weights on a split of a recipe's datasets and print the table with 95 % intervals.
 
     Example: fx-monai evaluate runs/demo/model.pt demo --data-root runs/demo-cohort
 
@@ -220,9 +221,10 @@ def evaluate(
         weights: model.pt of a run.
         recipe: name of a shipped recipe, or a YAML file.
         data_root: folder that the datasets' roots are relative to; default: the variable FX_MONAI_DATA_ROOT.
-        out: folder for the table; default: only print.
+        out: folder for tables (Markdown, CSV, JSON) and predictions per image (Parquet); default: only print.
         split: train, val or test.
         device: e.g. cpu or cuda:0; default: the first GPU, else the CPU.
+        finding: also print how every head that carries this finding does on every dataset (pleural_effusion).
         set: other values of the recipe, key=value, separated by commas.
     """
     from fx_monai.apps.evaluation import evaluate_weights
@@ -234,6 +236,7 @@ def evaluate(
         output_dir=out,
         split=split,
         device=device,
+        finding=finding,
         overrides=_values(set),
     )
 

@@ -196,17 +196,19 @@ class OptimiserSection(Section):
 
 
 class EvaluationSection(Section):
-    """When the validation split is evaluated.
+    """When the validation split is evaluated, and how the test split is.
 
     Attributes:
         every_cycles: validation after every so many cycles, and always after the last one.
         batch_size: images per forward pass.
         patience: stop after so many evaluations in a row without a better mean; absent = never.
+        resamples: bootstrap resamples of the intervals in the test table; 0 = no intervals.
     """
 
     every_cycles: int = Field(default=1, ge=1)
     batch_size: int = Field(default=32, ge=1)
     patience: int | None = Field(default=None, ge=1)
+    resamples: int = Field(default=1000, ge=0)
 
 
 class CheckpointSection(Section):

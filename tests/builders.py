@@ -134,6 +134,7 @@ def tiny_recipe(path: Path, **changes: object) -> Path:
         },
         "schedule": {"cycles": 2, "batch_size": 4},
         "optimiser": {"warmup_steps": 2},
+        "evaluation": {"resamples": 20},
     }
     for key, value in changes.items():
         node = content

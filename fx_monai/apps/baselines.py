@@ -17,9 +17,10 @@ import torch
 from fx_monai.apps.experiment import Experiment, open_experiment
 from fx_monai.files import write_text
 from fx_monai.keys import BOX_LABELS, BOXES, MASKS, MASKS_ANNOTATED
-from fx_monai.metrics.auroc import macro
+from fx_monai.metrics.box_matching import ImageBoxes
 from fx_monai.metrics.dice import dice_per_image, mean_where
-from fx_monai.metrics.mean_ap import ImageBoxes, mean_box_iou
+from fx_monai.metrics.mean_ap import iou_of_best_box
+from fx_monai.metrics.ranking import macro
 from fx_monai.recipe import load_recipe
 from fx_monai.types import Kind, Task
 
@@ -69,7 +70,8 @@ def _mean_box_iou(experiment: Experiment, task: Task) -> float:
             labels.append(k)
     guess = ImageBoxes(np.array(means).reshape(-1, 4), np.array(labels), np.ones(len(labels)))
     truth = [ImageBoxes(s[BOXES].numpy(), s[BOX_LABELS].numpy()) for s in _samples(experiment, task, "test")]
-    return macro(mean_box_iou([guess] * len(truth), truth, num_classes=classes))
+    overlaps = iou_of_best_box([guess] * len(truth), truth, num_classes=classes)
+    return macro(mean_where(overlaps, ~np.isnan(overlaps)))
 
 
 def _samples(experiment: Experiment, task: Task, split: str) -> list[dict[str, Any]]:

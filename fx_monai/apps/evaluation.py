@@ -1,24 +1,65 @@
-"""Evaluate weights on any split of a recipe's datasets."""
+"""Evaluate weights on any split of a recipe's datasets: scores with intervals, subgroups, predictions per image."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from fx_monai import __version__
+from fx_monai.apps.cross_dataset import cross_dataset_rows, cross_dataset_table
 from fx_monai.apps.devices import choose_device
 from fx_monai.apps.experiment import Experiment, open_experiment
 from fx_monai.apps.prediction import RESEARCH_ONLY
-from fx_monai.apps.tables import score_table, write_csv
+from fx_monai.apps.predictions import write_predictions
+from fx_monai.apps.score_rows import Row, all_rows
+from fx_monai.apps.tables import class_table, group_table, interval_table, write_csv, write_json
 from fx_monai.apps.training import prepare_data_root, say
+from fx_monai.data.manifest import Manifest
 from fx_monai.data.splits import PARTS
+from fx_monai.data.store import ImageStore
+from fx_monai.data.vocabulary import vocabulary
 from fx_monai.engine.evaluator import MatrixEvaluator
+from fx_monai.engine.processes import is_writer
 from fx_monai.errors import CheckpointError, ConfigError, did_you_mean
+from fx_monai.files import write_text
+from fx_monai.metrics.classification import ClassificationScores, fit_calibration
+from fx_monai.metrics.segmentation import SegmentationScores
+from fx_monai.metrics.task_scores import TaskScores
+from fx_monai.models.card import Calibration
 from fx_monai.models.foundation_x import FoundationX
 from fx_monai.models.weights import load_network
+from fx_monai.progress import progress_bar
 from fx_monai.recipe import load_recipe
+from fx_monai.types import Kind, Task
+
+SELECTED = "selected"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found out.
+
+    Args:
+        split: name of the split.
+        rows: every score with its interval, see :func:`fx_monai.apps.score_rows.score_rows`.
+        cross_dataset: see :func:`fx_monai.apps.cross_dataset.cross_dataset_rows`.
+        means: mean primary metric of each model.
+        scores: predictions and truth of every task and model.
+        manifests: by dataset.
+    """
+
+    split: str
+    rows: list[Row]
+    cross_dataset: list[Row]
+    means: Mapping[str, float]
+    scores: Mapping[tuple[Task, str], TaskScores]
+    manifests: Mapping[str, Manifest]
 
 
 def evaluate_weights(
@@ -29,12 +70,23 @@ def evaluate_weights(
     output_dir: str = "",
     split: str = "test",
     device: str = "",
+    finding: str = "",
     overrides: Mapping[str, Any] | None = None,
-) -> list[dict[str, Any]]:
-    """Print the table of all tasks, write ``results.csv`` when a folder is given, and return the score rows.
+) -> list[Row]:
+    """Print the table of all tasks, write tables and predictions when a folder is given, and return the score rows.
+
+    Args:
+        weights: model.pt of a run.
+        recipe_name: name of a shipped recipe, or a YAML file.
+        data_root: folder that the recipe's roots are relative to.
+        output_dir: folder for ``results_<split>.csv``, ``.md``, ``.json`` and ``predictions/<split>``; "" = none.
+        split: train, val or test.
+        device: "" = first GPU, else CPU.
+        finding: harmonised finding whose heads are listed on the screen; "" = in the files only.
+        overrides: values of the recipe by dotted key.
 
     Raises:
-        ConfigError: recipe, split or device.
+        ConfigError: recipe, split, finding or device.
         CheckpointError: the weights can't be used, or are for other classes than the data.
     """
     if split not in PARTS:
@@ -44,20 +96,146 @@ def evaluate_weights(
             expected=f"one of {', '.join(PARTS)}",
             remedy="Correct the name",
         )
+    if finding:
+        vocabulary().labels_of(finding)
     network = load_network(weights).to(choose_device(device))
     recipe = load_recipe(recipe_name, {**(overrides or {}), "model.image_size": network.config.image_size})
     experiment = open_experiment(recipe, data_root=prepare_data_root(recipe, data_root), report=say)
-    return print_scores(network, experiment, split, device=choose_device(device), output_dir=output_dir)
+    return print_scores(
+        network, experiment, split, device=choose_device(device), output_dir=output_dir, finding=finding
+    )
 
 
 def print_scores(
-    network: FoundationX, experiment: Experiment, split: str, *, device: torch.device, output_dir: str = ""
-) -> list[dict[str, Any]]:
-    """Score a network on a split, print the table, write ``results.csv`` when a folder is given; return the rows.
+    network: FoundationX,
+    experiment: Experiment,
+    split: str,
+    *,
+    device: torch.device,
+    output_dir: str = "",
+    finding: str = "",
+) -> list[Row]:
+    """Score a network on a split, print the table, write everything when a folder is given; return the rows.
 
     Raises:
         CheckpointError: the network is for other classes than the data.
     """
+    _check_classes(network, experiment)
+    if not network.card.calibration and split != "val":
+        network.card = replace(network.card, calibration=calibrate(network, experiment, device=device))
+        say("note: the weights carry no calibration; fitted on the validation split for this table")
+    evaluation = evaluate_networks({SELECTED: network}, experiment, split, device=device)
+    say("")
+    say(interval_table(evaluation.rows))
+    if finding:
+        chosen = [row for row in evaluation.cross_dataset if row["finding"] == finding]
+        say("")
+        say(cross_dataset_table(chosen) or f"{finding}: no two heads carry it, or no dataset has it both ways")
+    note = "; ".join(filter(None, (RESEARCH_ONLY, network.card.note)))
+    say(f"\n{split} split, in brackets 95 % intervals by bootstrap over patients; {note}")
+    if output_dir:
+        about: dict[str, Any] = {
+            "recipe": experiment.recipe.name,
+            "fx_monai": __version__,
+            "split": split,
+            "note": note,
+        }
+        about |= {"weights": {**vars(network.card), "calibration": None}, "means": dict(evaluation.means)}
+        for path in write_evaluation(evaluation, Path(output_dir), stem=f"results_{split}", about=about):
+            say(f"written: {path}")
+    return evaluation.rows
+
+
+def evaluate_networks(
+    networks: Mapping[str, FoundationX], experiment: Experiment, split: str, *, device: torch.device
+) -> Evaluation:
+    """Score networks by name on a split of all tasks, with intervals, subgroups and cross-dataset queries."""
+    evaluator = _evaluator(networks, experiment, split, device, detailed=True)
+    evaluator.run()
+    manifests = experiment.manifests
+    # the process that writes needs intervals, the others only have to take part in the evaluation
+    resamples = experiment.recipe.evaluation.resamples if is_writer() else 0
+    scores = {
+        (task, model): with_spacing(own, manifests[task.dataset], experiment.stores[task.dataset])
+        for (task, model), own in evaluator.scores.items()
+    }
+    rows = all_rows(
+        scores, manifests, split=split, resamples=resamples, progress=progress_bar("intervals") if resamples else None
+    )
+    cross = cross_dataset_rows(scores, networks, manifests, vocabulary(), resamples=resamples)
+    return Evaluation(split, rows, cross, evaluator.means, scores, manifests)
+
+
+def calibrate(network: FoundationX, experiment: Experiment, *, device: torch.device) -> dict[str, Calibration]:
+    """Fit temperatures and operating thresholds of every classification task on the validation split."""
+    evaluator = _evaluator({SELECTED: network}, experiment, "val", device, kinds=(Kind.CLASSIFICATION,))
+    evaluator.run()
+    return {
+        str(task): fit_calibration(own)
+        for (task, _), own in evaluator.scores.items()
+        if isinstance(own, ClassificationScores)
+    }
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path, *, stem: str, about: Mapping[str, Any]) -> list[Path]:
+    """Write ``<stem>.csv``, ``<stem>.md``, ``<stem>.json`` and ``predictions/<split>/``; return the paths."""
+    write_csv(evaluation.rows, folder / f"{stem}.csv")
+    with write_text(folder / f"{stem}.md") as file:
+        file.write(evaluation_page(evaluation))
+    write_json({**about, "cross_dataset": evaluation.cross_dataset, "rows": evaluation.rows}, folder / f"{stem}.json")
+    write_predictions(evaluation.scores, evaluation.manifests, folder / "predictions" / evaluation.split)
+    return [folder / f"{stem}.{suffix}" for suffix in ("md", "csv", "json")] + [
+        folder / "predictions" / evaluation.split
+    ]
+
+
+def evaluation_page(evaluation: Evaluation) -> str:
+    """Return all tables as Markdown: every model in the first, the selected one in the others."""
+    rows, cross = (
+        [row for row in own if row["model"] == SELECTED] for own in (evaluation.rows, evaluation.cross_dataset)
+    )
+    parts = {
+        f"Scores on the {evaluation.split} split": interval_table(evaluation.rows),
+        "By class": class_table(rows),
+        "By subgroup": group_table(rows),
+        "One finding, every head that carries it": cross_dataset_table(cross),
+    }
+    text = "\n\n".join(f"## {title}\n\n{table}" for title, table in parts.items() if table)
+    return f"{text}\n\nIn brackets: 95 % intervals by bootstrap over patients.\n"
+
+
+def with_spacing(scores: TaskScores, manifest: Manifest, store: ImageStore) -> TaskScores:
+    """Return mask scores with the mm per pixel of the network input where the manifest knows square pixels."""
+    if not isinstance(scores, SegmentationScores):
+        return scores
+    chosen = manifest.table.take(scores.rows)
+    x, y = (np.array(chosen.column(name), dtype=np.float64) for name in ("spacing_mm_x", "spacing_mm_y"))
+    scale = np.array([store.frame_to_store(int(row))[0, 0] for row in scores.rows])
+    spacing: NDArray[np.float64] = np.where(np.abs(x - y) <= 0.01 * x, x, np.nan) / scale
+    return replace(scores, spacing_mm=spacing)
+
+
+def _evaluator(
+    networks: Mapping[str, FoundationX],
+    experiment: Experiment,
+    split: str,
+    device: torch.device,
+    *,
+    detailed: bool = False,
+    kinds: tuple[Kind, ...] = tuple(Kind),
+) -> MatrixEvaluator:
+    tasks = [task for task in experiment.specs if task.kind in kinds]
+    return MatrixEvaluator(
+        device=device,
+        datasets={task: experiment.dataset(task, split, augmented=False) for task in tasks},
+        networks=networks,
+        split=split,
+        batch_size=experiment.recipe.evaluation.batch_size,
+        detailed=detailed,
+    )
+
+
+def _check_classes(network: FoundationX, experiment: Experiment) -> None:
     for task, spec in experiment.specs.items():
         if network.specs.get(task) != spec:
             theirs = f"{network.specs[task].classes}" if task in network.specs else "other tasks"
@@ -67,18 +245,3 @@ def print_scores(
                 expected=f"{spec.classes}",
                 remedy="Evaluate with the recipe and the data the weights were trained with",
             )
-    evaluator = MatrixEvaluator(
-        device=device,
-        datasets={task: experiment.dataset(task, split, augmented=False) for task in experiment.specs},
-        networks={"selected": network},
-        split=split,
-        batch_size=experiment.recipe.evaluation.batch_size,
-    )
-    evaluator.run()
-    say("")
-    say(score_table(evaluator.rows, models=["selected"]))
-    say(f"\n{split} split; {'; '.join(filter(None, (RESEARCH_ONLY, network.card.note)))}")
-    if output_dir:
-        write_csv(evaluator.rows, Path(output_dir) / f"results_{split}.csv")
-        say(f"table: {Path(output_dir) / f'results_{split}.csv'}")
-    return evaluator.rows

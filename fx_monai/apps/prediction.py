@@ -33,6 +33,7 @@ from fx_monai.data.pixels import (
 )
 from fx_monai.data.vocabulary import vocabulary
 from fx_monai.errors import DataError, FxError
+from fx_monai.models.card import Calibration
 from fx_monai.models.decode import decode_boxes
 from fx_monai.models.foundation_x import FoundationX
 from fx_monai.models.weights import load_network
@@ -45,11 +46,18 @@ DRAWN_PER_LABEL = 3
 
 @dataclass(frozen=True)
 class Finding:
-    """One probability: which head (dataset), which label of it. Not calibrated."""
+    """One probability: which head (dataset), which label of it.
+
+    Args:
+        calibrated: the probability was scaled by a temperature fitted on validation.
+        threshold: probability from which on the finding counts as present, fitted on validation; None = there is none.
+    """
 
     dataset: str
     label: str
     probability: float
+    calibrated: bool = False
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -157,8 +165,16 @@ class Predictor:
         return result
 
     def _findings(self, task: Task, output: Mapping[str, torch.Tensor]) -> Iterator[Finding]:
-        for label, probability in zip(self.network.specs[task].classes, output["probs"][0].tolist(), strict=True):
-            yield Finding(task.dataset, label, probability)
+        spec = self.network.specs[task]
+        unknown = (None,) * len(spec.classes)
+        fitted = self.network.card.calibration.get(str(task), Calibration(unknown, unknown, 0))
+        scale = torch.tensor([temperature or 1.0 for temperature in fitted.temperatures], device=self.device)
+        logits = output["logits"][0] / scale
+        probs = (logits.softmax(-1) if spec.exclusive else logits.sigmoid()).tolist()
+        for label, probability, temperature, threshold in zip(
+            spec.classes, probs, fitted.temperatures, fitted.thresholds, strict=True
+        ):
+            yield Finding(task.dataset, label, probability, temperature is not None, threshold)
 
     def _boxes(
         self,
@@ -368,10 +384,8 @@ def to_json(
         "width": prediction.width,
         "height": prediction.height,
         "gate": {"verdict": judgement.verdict.value, "reasons": list(judgement.reasons)} if judgement else None,
-        "model": {"fx_monai": __version__, **vars(card)},
-        "findings": [
-            {**_names(f), "probability": round(f.probability, 4), "calibrated": False} for f in prediction.findings
-        ],
+        "model": {"fx_monai": __version__, **{key: value for key, value in vars(card).items() if key != "calibration"}},
+        "findings": [_finding(finding) for finding in prediction.findings],
         "boxes": [
             {**_names(box), **{k: round(v, 4) if isinstance(v, float) else v for k, v in vars(box).items()}}
             for box in prediction.boxes
@@ -385,6 +399,17 @@ def to_json(
             }
             for mask in prediction.masks
         ],
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    threshold = finding.threshold
+    return {
+        **_names(finding),
+        "probability": round(finding.probability, 4),
+        "calibrated": finding.calibrated,
+        "threshold": None if threshold is None else round(threshold, 4),
+        "present": None if threshold is None else finding.probability >= threshold,
     }
 
 

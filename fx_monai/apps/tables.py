@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,117 @@ from fx_monai.files import write_text
 
 Row = Mapping[str, Any]
 
-COLUMNS = {
-    "classification": ("auc_macro",),
-    "localization": ("ap40", "ap50", "ap50_95", "box_iou"),
-    "segmentation": ("dice_all", "dice_positive"),
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "classification": ("auc_macro", "ap_macro", "brier_macro", "ece_macro", "ece_calibrated"),
+    "localization": ("ap40", "ap50", "ap50_95", "cpm", "box_iou"),
+    "segmentation": ("dice_all", "dice_positive", "iou_positive", "hd95_px_positive", "hd95_mm_positive"),
 }
 TITLES = {
     "auc_macro": "AUC",
+    "ap_macro": "AP",
+    "brier_macro": "Brier",
+    "ece_macro": "ECE",
+    "ece_calibrated": "ECE (calibrated)",
     "ap40": "AP@0.4",
     "ap50": "AP@0.5",
     "ap50_95": "AP@[.5:.95]",
+    "cpm": "CPM",
     "box_iou": "box IoU",
     "dice_all": "Dice (all)",
     "dice_positive": "Dice (positive)",
+    "iou_positive": "IoU (positive)",
+    "hd95_px_positive": "HD95 px (positive)",
+    "hd95_mm_positive": "HD95 mm (positive)",
 }
+# what a class and a subgroup are shown with
+PER_CLASS = {
+    "classification": ("auc", "ap", "brier", "ece", "ece_calibrated", "sensitivity", "specificity"),
+    "localization": ("ap40", "ap50", "cpm", "box_iou"),
+    "segmentation": ("dice_positive", "iou_positive", "hd95_px_positive", "hd95_mm_positive"),
+}
+PER_GROUP = {
+    "classification": ("auc_macro", "ap_macro"),
+    "localization": ("ap40", "cpm"),
+    "segmentation": ("dice_all", "dice_positive"),
+}
+
+
+def interval_table(rows: Sequence[Row]) -> str:
+    """Return one Markdown table per kind with intervals: a line per dataset and model."""
+    lines = _lines(rows, COLUMNS, lambda r: "@" not in r["metric"] and "/" not in r["metric"], lambda r: (r["model"],))
+    return _blocks(lines, ("model",))
+
+
+def class_table(rows: Sequence[Row]) -> str:
+    """Return one Markdown table per kind with intervals: a line per dataset, class and model."""
+    lines = _lines(
+        rows,
+        PER_CLASS,
+        lambda r: "@" not in r["metric"] and "/" in r["metric"],
+        lambda r: (r["metric"].partition("/")[2], r["model"]),
+    )
+    return _blocks(lines, ("class", "model"))
+
+
+def group_table(rows: Sequence[Row]) -> str:
+    """Return one Markdown table per kind with intervals: a line per dataset, subgroup and model."""
+    lines = _lines(
+        rows,
+        PER_GROUP,
+        lambda r: "@" in r["metric"] and "/" not in r["metric"],
+        lambda r: (r["metric"].partition("@")[2], r["model"]),
+    )
+    return _blocks(lines, ("subgroup", "model"))
+
+
+def with_interval(row: Row | None) -> str:
+    """Return ``0.871 (0.81-0.92)``, or the value alone when it has no interval."""
+    if row is None:
+        return "n/a"
+    low, high = row.get("low"), row.get("high")
+    if low is None or high is None or math.isnan(low):
+        return number(row["value"])
+    return f"{number(row['value'])} ({low:.2f}-{high:.2f})"
+
+
+_Key = tuple[str, ...]
+
+
+def _lines(
+    rows: Sequence[Row],
+    columns: Mapping[str, Sequence[str]],
+    belongs: Callable[[Row], bool],
+    key: Callable[[Row], _Key],
+) -> dict[str, tuple[Sequence[str], dict[_Key, dict[str, Row]]]]:
+    """Return, per kind, the metrics that occur and the rows of each line by metric."""
+    result: dict[str, tuple[Sequence[str], dict[_Key, dict[str, Row]]]] = {}
+    for kind, metrics in columns.items():
+        found: dict[_Key, dict[str, Row]] = {}
+        for row in rows:
+            if row["kind"] == kind and belongs(row):
+                line = found.setdefault((row["dataset"], *key(row)), {})
+                line[row["metric"].partition("@")[0].partition("/")[0]] = row
+        shown = [metric for metric in metrics if any(metric in line for line in found.values())]
+        if shown:
+            result[kind] = (shown, {name: line for name, line in found.items() if line.keys() & set(shown)})
+    return result
+
+
+def _blocks(kinds: Mapping[str, tuple[Sequence[str], Mapping[_Key, Mapping[str, Row]]]], names: _Key) -> str:
+    blocks = []
+    for kind, (metrics, lines) in kinds.items():
+        header = [
+            kind,
+            *names,
+            "images",
+            *(TITLES.get(metric, TITLES.get(f"{metric}_macro", metric)) for metric in metrics),
+        ]
+        body = [
+            [*name, str(next(iter(line.values()))["images"]), *(with_interval(line.get(metric)) for metric in metrics)]
+            for name, line in lines.items()
+        ]
+        blocks.append(markdown(header, body))
+    return "\n\n".join(blocks)
 
 
 def score_table(rows: Sequence[Row], *, models: Sequence[str]) -> str:
@@ -37,6 +135,7 @@ def score_table(rows: Sequence[Row], *, models: Sequence[str]) -> str:
             continue
         values = {(row["dataset"], row["model"], row["metric"]): row["value"] for row in own}
         images = {row["dataset"]: row["images"] for row in own if "@" not in row["metric"]}
+        metrics = _present(metrics, [{metric for _, _, metric in values}])
         header = [f"{kind} ({' / '.join(models)})", "images", *(TITLES[metric] for metric in metrics)]
         lines = [
             [
@@ -56,6 +155,7 @@ def seed_table(runs: Sequence[Sequence[Row]], *, models: Sequence[str]) -> str:
     for kind, metrics in COLUMNS.items():
         found = [{(r["dataset"], r["model"], r["metric"]): r for r in run if r["kind"] == kind} for run in runs]
         datasets = list(dict.fromkeys(dataset for run in found for dataset, _, _ in run))
+        metrics = _present(metrics, [{metric for _, _, metric in run} for run in found])
         lines = []
         for dataset in datasets:
             for model in models:
@@ -65,6 +165,11 @@ def seed_table(runs: Sequence[Sequence[Row]], *, models: Sequence[str]) -> str:
         if lines:
             blocks.append(markdown([kind, "model", "images", *(TITLES[m] for m in metrics)], lines))
     return "\n\n".join(blocks)
+
+
+def _present(metrics: Sequence[str], found: Sequence[set[str]]) -> tuple[str, ...]:
+    """Return the metrics that occur: stored results of an earlier version hold fewer."""
+    return tuple(metric for metric in metrics if any(metric in names for names in found))
 
 
 def mean_line(runs: Sequence[Sequence[Row]], *, model: str, kind: str, metric: str) -> str:
@@ -111,3 +216,24 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
+
+
+def write_json(result: Mapping[str, Any], path: Path) -> None:
+    """Write a result with one score row per line, so that files compare well; undefined numbers become null."""
+    rows = ",\n".join(json.dumps(_plain(row, digits=6)) for row in result["rows"])
+    head = json.dumps(_plain({key: value for key, value in result.items() if key != "rows"}), indent=1)
+    with write_text(path) as file:
+        file.write(f'{head[:-2]},\n "rows": [\n{rows}\n]}}\n')
+
+
+def _plain(value: Any, digits: int | None = None) -> Any:
+    """Return the value with undefined numbers as None, others rounded when digits are given."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item, digits) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, digits) for item in value]
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        return value if digits is None else round(value, digits)
+    return value

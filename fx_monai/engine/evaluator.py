@@ -15,10 +15,14 @@ from fx_monai.engine.processes import gather, rank, world_size
 from fx_monai.engine.walker import TaskBatch
 from fx_monai.keys import IMAGE
 from fx_monai.metrics.scores import TaskScorer, merged, primary_metric
+from fx_monai.metrics.task_scores import TaskScores
 from fx_monai.models.foundation_x import FoundationX
-from fx_monai.types import Task
+from fx_monai.types import Kind, Task
 
 Row = dict[str, Any]
+
+# what is followed during a training, by the part of the name before the class
+FOLLOWED = ("auc_macro", "auc", "ap_macro", "ap40", "ap50", "ap50_95", "box_iou", "dice_all", "dice_positive")
 
 
 class _TaskBatches:
@@ -50,7 +54,8 @@ class MatrixEvaluator(Workflow):
 
     After :meth:`run`, ``rows`` holds one dict per score (dataset, kind, split, model, metric, value, images) and
     ``state.metrics`` the same values by name; ``means`` holds the mean primary metric per model (AUC, AP@0.4, Dice on
-    positive images; undefined ones left out). Several processes divide the batches; all have the scores of the whole.
+    positive images; undefined ones left out); ``scores`` the predictions and truth of every (task, model). Several
+    processes divide the batches; all have the scores of the whole.
 
     Args:
         device: where to run.
@@ -58,6 +63,8 @@ class MatrixEvaluator(Workflow):
         networks: what to score by name, e.g. ``{"student": ..., "teacher": ...}``.
         split: name of the split, part of every row.
         batch_size: images per forward pass.
+        detailed: every score instead of those in :data:`FOLLOWED`, Hausdorff distances too; classification images are
+            also given to the heads of all other datasets.
         val_handlers: Ignite or MONAI handlers.
     """
 
@@ -69,13 +76,16 @@ class MatrixEvaluator(Workflow):
         networks: Mapping[str, FoundationX],
         split: str,
         batch_size: int = 32,
+        detailed: bool = False,
         val_handlers: Sequence[Any] | None = None,
     ) -> None:
         self.datasets = {task: dataset for task, dataset in datasets.items() if len(dataset)}
         self.networks = networks
         self.split = split
+        self.detailed = detailed
         self.rows: list[Row] = []
         self.means: dict[str, float] = {}
+        self.scores: dict[tuple[Task, str], TaskScores] = {}
         self.interrupted: Callable[[], bool] = lambda: False
         """Asked after every batch; True breaks the evaluation off, and it has no scores."""
         super().__init__(device, 1, _TaskBatches(self.datasets, batch_size), decollate=False)
@@ -90,10 +100,12 @@ class MatrixEvaluator(Workflow):
             super().run()
 
     def _begin(self) -> None:
-        self.scorers = {
-            (task, model): TaskScorer(dataset.spec)
+        self._scorers = {
+            (task, model): TaskScorer(
+                dataset.spec, distances=self.detailed, calibration=network.card.calibration.get(str(task))
+            )
             for task, dataset in self.datasets.items()
-            for model in self.networks
+            for model, network in self.networks.items()
         }
         self._training = {model: network.training for model, network in self.networks.items()}
         for network in self.networks.values():
@@ -104,35 +116,43 @@ class MatrixEvaluator(Workflow):
         if item is not None:
             batch = to_device(item.batch, self.state.device)
             for model, network in self.networks.items():
-                output = network.predict_tasks(batch[IMAGE], [item.task])[item.task]
-                self.scorers[item.task, model].add(output, batch)
+                outputs = network.predict_tasks(batch[IMAGE], self._asked(network, item.task))
+                own = outputs.pop(item.task)
+                self._scorers[item.task, model].add(own, batch, other_heads=outputs)
         if self.interrupted():
             self.terminate()
         return {}
 
+    def _asked(self, network: FoundationX, task: Task) -> list[Task]:
+        """Return which heads are asked about a task's images: its own; in detail every head of classification."""
+        if self.detailed and task.kind is Kind.CLASSIFICATION:
+            return [other for other in network.specs if other.kind is Kind.CLASSIFICATION]
+        return [task]
+
     def _finish(self) -> None:
         self.rows, primary = [], {model: [] for model in self.networks}  # type: ignore[var-annotated]
-        self.means, self.state.metrics = {}, {}
+        self.means, self.state.metrics, self.scores = {}, {}, {}
         for model, network in self.networks.items():
             network.train(self._training[model])
         if self.should_terminate:
             return
-        for (task, model), own in self.scorers.items():
-            scorer = self.scorers[task, model] = merged(gather(own), self.datasets[task].rows)
-            scores = scorer.scores()
-            for metric, value in scores.items():
-                self.rows.append(
-                    {
-                        "dataset": task.dataset,
-                        "kind": task.kind.value,
-                        "split": self.split,
-                        "model": model,
-                        "metric": metric,
-                        "value": value,
-                        "images": scorer.num_images,
-                    }
-                )
-            value = scores[primary_metric(task.kind)]
+        for (task, model), scorer in self._scorers.items():
+            scores = self.scores[task, model] = merged(gather(scorer), self.datasets[task].rows)
+            values = scores.values()
+            self.rows += [
+                {
+                    "dataset": task.dataset,
+                    "kind": task.kind.value,
+                    "split": self.split,
+                    "model": model,
+                    "metric": metric,
+                    "value": value,
+                    "images": scores.num_images,
+                }
+                for metric, value in values.items()
+                if self.detailed or metric.partition("/")[0] in FOLLOWED
+            ]
+            value = values[primary_metric(task.kind)]
             if value == value:
                 primary[model].append(value)
         self.means = {model: sum(values) / len(values) for model, values in primary.items() if values}

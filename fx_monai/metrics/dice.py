@@ -1,4 +1,4 @@
-"""Dice per image and class, with a stated policy for empty masks."""
+"""Dice and IoU per image and class, with a stated policy for empty masks."""
 
 from __future__ import annotations
 
@@ -27,8 +27,25 @@ def dice_per_image(predicted: Tensor, masks: Tensor) -> Tensor:
     return torch.where(total == 0, 1.0, 2 * overlap / total.clamp(min=1))
 
 
-def mean_where(values: NDArray[np.float64], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the mean over chosen images per class: (N, K) and (N, K) bool -> (K,), NaN where none is chosen."""
-    count = chosen.sum(axis=0)
-    total = np.where(chosen, values, 0.0).sum(axis=0)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+def iou_of_dice(dice: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the intersection over union that belongs to a Dice coefficient (of one image, not of a mean)."""
+    return dice / (2 - dice)
+
+
+def mean_where(
+    values: NDArray[np.float64], chosen: NDArray[np.bool_], counts: NDArray[np.float32] | None = None
+) -> NDArray[np.float64]:
+    """Return the mean over chosen images per class, NaN where none is chosen.
+
+    Args:
+        values: (N, K).
+        chosen: (N, K).
+        counts: (N, R), how often a resample holds an image; default: every image once.
+
+    Returns:
+        (K,) without counts, else (K, R).
+    """
+    weights = np.ones((len(values), 1)) if counts is None else counts
+    total = chosen.T.astype(np.float64) @ weights
+    mean = np.where(chosen, values, 0.0).T @ weights / np.where(total > 0, total, np.nan)
+    return mean[:, 0] if counts is None else mean

@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 
+from fx_monai.metrics.box_matching import ClassMatches, ImageBoxes, box_iou, match_boxes
+from fx_monai.metrics.ranking import members
+
 THRESHOLDS = np.round(np.arange(0.40, 0.96, 0.05), 2)
-MAX_DETECTIONS = 100
-
-
-@dataclass(frozen=True)
-class ImageBoxes:
-    """Boxes of one image.
-
-    Args:
-        boxes_xyxy: (N, 4), pixels.
-        labels: (N,) class indices.
-        scores: (N,) of predictions; for the truth it isn't read.
-        annotated: (K,) bool of the truth: classes that were looked for; None = all.
-    """
-
-    boxes_xyxy: NDArray[np.floating]
-    labels: NDArray[np.int64]
-    scores: NDArray[np.floating] | None = None
-    annotated: NDArray[np.bool_] | None = None
+_RECALLS = np.linspace(0, 1, 101)
 
 
 @dataclass(frozen=True)
@@ -48,92 +31,91 @@ class BoxScores:
 
 
 def average_precision(predictions: Sequence[ImageBoxes], truth: Sequence[ImageBoxes], *, num_classes: int) -> BoxScores:
-    """Return the average precision of every class.
+    """Return the average precision of every class over all images; see :func:`precision_at_thresholds`."""
+    once = np.ones((len(truth), 1), dtype=np.float32)
+    values = [
+        precision_at_thresholds(match_boxes(predictions, truth, class_index=k, thresholds=THRESHOLDS), once)[:, 0]
+        for k in range(num_classes)
+    ]
+    return BoxScores(*(np.array(parts) for parts in zip(*(named_thresholds(value) for value in values), strict=True)))
 
-    Precision at 101 recalls, at most 100 boxes per image and class (COCO, Lin et al., ECCV 2014). Each annotated
-    (image, class) pair is an image of its own, so a prediction of a class that nobody looked for counts neither way.
+
+def named_thresholds(per_threshold: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """Return AP at 0.40, at 0.50 and the mean over 0.50 to 0.95: (T, ...) -> three of (...)."""
+    return per_threshold[0], per_threshold[2], per_threshold[2:].mean(axis=0)
+
+
+def precision_at_thresholds(matches: ClassMatches, counts: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the average precision of one class at every threshold on every resample.
+
+    Precision at 101 recalls (COCO, Lin et al., ECCV 2014). A prediction of a class that nobody looked for in an image
+    counts neither way.
+
+    Args:
+        matches: of :func:`match_boxes`.
+        counts: (N, R), how often a resample holds an image.
+
+    Returns:
+        (T, R), NaN where a resample has no true box.
     """
-    images, annotations, detections = [], [], []
-    for i, (found, true) in enumerate(zip(predictions, truth, strict=True)):
-        looked_for = np.ones(num_classes, bool) if true.annotated is None else true.annotated
-        for k in np.flatnonzero(looked_for):
-            key = i * num_classes + int(k) + 1
-            images.append({"id": key, "width": 1, "height": 1})
-            annotations += [
-                {"image_id": key, "category_id": int(k), "bbox": _xywh(box), "area": _area(box), "iscrowd": 0}
-                for box in true.boxes_xyxy[true.labels == k]
-            ]
-            chosen = found.labels == k
-            assert found.scores is not None
-            detections += [
-                {"image_id": key, "category_id": int(k), "bbox": _xywh(box), "score": float(score)}
-                for box, score in zip(found.boxes_xyxy[chosen], found.scores[chosen], strict=True)
-            ]
-    nothing = np.full(num_classes, np.nan)
-    if not annotations:
-        return BoxScores(nothing, nothing, nothing)
-    if not detections:
-        present = {a["category_id"] for a in annotations}
-        zeros = np.array([0.0 if k in present else np.nan for k in range(num_classes)])
-        return BoxScores(zeros, zeros, zeros)
-    for number, annotation in enumerate(annotations, start=1):
-        annotation["id"] = number
-    precision = _evaluate(images, annotations, detections, num_classes)
-    # (thresholds, recalls, classes); COCO writes -1 where a class has no true box
-    per_threshold = np.where(precision < 0, np.nan, precision).mean(axis=1)
-    return BoxScores(per_threshold[0], per_threshold[2], per_threshold[2:].mean(axis=0))
+    total = matches.true_boxes @ counts
+    result = np.zeros((len(matches.hit), counts.shape[1]))
+    for number, hit in enumerate(matches.hit):
+        at = np.flatnonzero(hit)
+        if not len(at):
+            continue
+        found = counts[matches.image[at]].cumsum(axis=0, dtype=np.float64)
+        wrong = wrong_before(matches.image, ~hit, np.searchsorted(at, np.arange(len(hit))), len(at), counts)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            precision = np.nan_to_num(found / (found + wrong))
+            recall = found / total
+        best = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
+        # how many of the 101 recalls each hit is the first to reach
+        reached = np.searchsorted(_RECALLS, recall, side="right")
+        steps = np.diff(reached, axis=0, prepend=0)
+        result[number] = (best * steps).sum(axis=0) / len(_RECALLS)
+    return np.where(total > 0, result, np.nan)
 
 
-def _evaluate(
-    images: list[dict[str, int]],
-    annotations: list[dict[str, object]],
-    detections: list[dict[str, object]],
-    num_classes: int,
+def wrong_before(
+    image: NDArray[np.int64],
+    wrong: NDArray[np.bool_],
+    before: NDArray[np.int64],
+    hits: int,
+    counts: NDArray[np.float32],
 ) -> NDArray[np.float64]:
-    with contextlib.redirect_stdout(io.StringIO()):
-        true = COCO()
-        true.dataset = {
-            "info": {},
-            "images": images,
-            "annotations": annotations,
-            "categories": [{"id": k, "name": str(k)} for k in range(num_classes)],
-        }
-        true.createIndex()
-        evaluation = COCOeval_faster(true, true.loadRes(detections), iouType="bbox")
-        evaluation.params.iouThrs = THRESHOLDS
-        evaluation.params.maxDets = [1, 10, MAX_DETECTIONS]
-        evaluation.evaluate()
-        evaluation.accumulate()
-    return np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]
+    """Return how many wrong boxes stand before each hit on every resample.
+
+    Args:
+        image: (D,) of each box.
+        wrong: (D,) which boxes count.
+        before: (D,) the first hit that a box stands before; ``hits`` = none.
+        hits: number of hits.
+        counts: (N, R).
+
+    Returns:
+        (hits, R).
+    """
+    chosen = np.flatnonzero(wrong & (before < hits))
+    summed = members(before[chosen], image[chosen], (hits, len(counts))) @ counts
+    return np.asarray(summed, dtype=np.float64).cumsum(axis=0)
 
 
-def mean_box_iou(
+def iou_of_best_box(
     predictions: Sequence[ImageBoxes], truth: Sequence[ImageBoxes], *, num_classes: int
 ) -> NDArray[np.float64]:
-    """Return, per class, the mean IoU of the best-scored box with the true box.
+    """Return the IoU of the best-scored box with the true box, per image and class.
 
-    For anatomy that stands once in every image; a missing prediction counts 0; images without the true box are left
-    out. (K,), NaN for a class without a true box.
+    For anatomy that stands once in every image; a missing prediction counts 0.
+
+    Returns:
+        (N, K), NaN where the image has no true box.
     """
-    values: list[list[float]] = [[] for _ in range(num_classes)]
-    for found, true in zip(predictions, truth, strict=True):
+    values = np.full((len(truth), num_classes), np.nan)
+    for number, (found, true) in enumerate(zip(predictions, truth, strict=True)):
         for k in set(true.labels.tolist()):
-            target = true.boxes_xyxy[true.labels == k][0]
             own = np.flatnonzero(found.labels == k)
             assert found.scores is not None
-            values[k].append(_iou(found.boxes_xyxy[own[found.scores[own].argmax()]], target) if len(own) else 0.0)
-    return np.array([np.mean(v) if v else np.nan for v in values])
-
-
-def _iou(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
-    size = (np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])).clip(0)
-    overlap = float(size.prod())
-    return overlap / max(1e-9, _area(a) + _area(b) - overlap)
-
-
-def _xywh(box: NDArray[np.floating]) -> list[float]:
-    return [float(box[0]), float(box[1]), float(box[2] - box[0]), float(box[3] - box[1])]
-
-
-def _area(box: NDArray[np.floating]) -> float:
-    return float((box[2] - box[0]) * (box[3] - box[1]))
+            best = own[found.scores[own].argmax()][None] if len(own) else own
+            values[number, k] = box_iou(found.boxes_xyxy[best], true.boxes_xyxy[true.labels == k][:1]).sum()
+    return values

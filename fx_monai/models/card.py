@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,6 +18,22 @@ from torch import Tensor
 from fx_monai.errors import CheckpointError
 from fx_monai.models.config import BackboneConfig, LocalizationConfig, ModelConfig, ProjectorConfig, SegmentationConfig
 from fx_monai.types import Kind, Task, TaskSpec
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was fitted on the validation images of a classification task, one value per class of its head.
+
+    Args:
+        temperatures: logits are divided by it before they become a probability; None = too few images to fit one, the
+            probability stays as it is and is not calibrated.
+        thresholds: (calibrated) probability from which on the finding counts as present; None = too few images.
+        images: validation images.
+    """
+
+    temperatures: tuple[float | None, ...]
+    thresholds: tuple[float | None, ...]
+    images: int
 
 
 @dataclass(frozen=True)
@@ -32,6 +48,7 @@ class ModelCard:
         cycle: cycle after which they were kept (from 1).
         validation_mean: mean primary metric on validation that chose them; None when none was defined.
         note: stands in every output, e.g. "trained on phantoms".
+        calibration: by classification task (``dataset/kind``); empty = not calibrated.
     """
 
     fx_monai_version: str = ""
@@ -41,6 +58,7 @@ class ModelCard:
     cycle: int = 0
     validation_mean: float | None = None
     note: str = ""
+    calibration: Mapping[str, Calibration] = field(default_factory=dict)
 
 
 def pack(config: ModelConfig, specs: Sequence[TaskSpec], primary: Task | None, card: ModelCard) -> Tensor:
@@ -85,7 +103,7 @@ def unpack(packed: object, *, where: str) -> tuple[ModelConfig, tuple[TaskSpec, 
             }
         )
         primary = next((spec.task for spec in specs if str(spec.task) == content["primary"]), None)
-        return model, specs, primary, ModelCard(**content["card"])
+        return model, specs, primary, _card(content["card"])
     except (AssertionError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             where=where,
@@ -93,3 +111,11 @@ def unpack(packed: object, *, where: str) -> tuple[ModelConfig, tuple[TaskSpec, 
             expected="weights written by this version of fx_monai",
             remedy="Train again, or use the version that wrote them",
         ) from error
+
+
+def _card(content: Mapping[str, Any]) -> ModelCard:
+    calibration = {
+        task: Calibration(tuple(own["temperatures"]), tuple(own["thresholds"]), own["images"])
+        for task, own in content.get("calibration", {}).items()
+    }
+    return ModelCard(**{**content, "calibration": calibration})

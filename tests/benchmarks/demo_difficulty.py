@@ -23,8 +23,9 @@ from fx_monai.data.manifest import Manifest
 from fx_monai.data.pixels import read_pixels, to_uint8
 from fx_monai.data.splits import assign_splits
 from fx_monai.data.store import letterbox
-from fx_monai.metrics.auroc import auroc_per_class, macro
-from fx_monai.metrics.mean_ap import ImageBoxes, average_precision
+from fx_monai.metrics.box_matching import ImageBoxes
+from fx_monai.metrics.mean_ap import average_precision
+from fx_monai.metrics.ranking import auroc_per_class, macro
 
 DATASETS = ("nih_chestxray14", "rsna_pneumonia", "chestx_det", "siim_acr", "montgomery")
 
