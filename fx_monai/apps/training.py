@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from fx_monai import __version__
 from fx_monai.apps.devices import choose_device, seed_everything
 from fx_monai.apps.experiment import Experiment, open_experiment
 from fx_monai.apps.output_folder import check_output
 from fx_monai.apps.results import write_results
+from fx_monai.data.loader import TaskLoader
 from fx_monai.engine.checkpoint import RunState
 from fx_monai.engine.ema_teacher import EMATeacher, count_updates
 from fx_monai.engine.evaluator import MatrixEvaluator
@@ -36,6 +38,7 @@ from fx_monai.engine.tracking import MLflowTracker
 from fx_monai.engine.trainer import CyclicTrainer
 from fx_monai.engine.validation import Scores, Validation
 from fx_monai.errors import ConfigError
+from fx_monai.losses.task_loss import class_weight_of
 from fx_monai.models.card import ModelCard
 from fx_monai.models.continual import start_from
 from fx_monai.models.foundation_x import FoundationX
@@ -246,6 +249,7 @@ class TrainingSession:
             consistency=_ramp(recipe.teacher.consistency, recipe.teacher.consistency_end),
             clip_norm=recipe.optimiser.clip_norm,
             losses=recipe.losses,
+            class_weights=self._class_weights(loaders),
             unit_losses=recipe.schedule.unit_losses,
             precision=self._precision(),
             train_handlers=[*handlers, *extra],
@@ -258,6 +262,15 @@ class TrainingSession:
             say(f"resumed at step {trainer.state.iteration} of {schedule.total_steps}")
             validation.catch_up(trainer)
         return trainer
+
+    def _class_weights(self, loaders: Mapping[Task, TaskLoader]) -> dict[Task, Tensor]:
+        weights = {}
+        for task, loader in loaders.items():
+            counts = loader.dataset.label_counts()
+            weight = class_weight_of(loader.dataset.spec, self.recipe.losses, counts) if counts is not None else None
+            if weight is not None:
+                weights[task] = weight
+        return weights
 
     def _run_state(self, trainer: CyclicTrainer, validation: Validation) -> RunState:
         modules = {

@@ -15,6 +15,7 @@ from fx_monai.data.store import ImageStore
 from fx_monai.errors import ConfigError, did_you_mean
 from fx_monai.keys import BOX_LABELS, BOXES, BOXES_ANNOTATED, LABELS, MASKS, MASKS_ANNOTATED
 from fx_monai.ops.boxes import clip_boxes_xyxy, map_boxes_xyxy
+from fx_monai.ops.label_counts import LabelCounts
 from fx_monai.types import Kind, TaskSpec
 
 
@@ -26,6 +27,9 @@ class Annotations(Protocol):
 
     def positive(self) -> NDArray[np.bool_]:
         """Return, per sample, whether the image shows anything of the task's classes."""
+
+    def label_counts(self) -> LabelCounts | None:
+        """Return how many samples have each class and how many haven't; None where there are no image-level labels."""
 
 
 def task_annotations(
@@ -95,6 +99,9 @@ class _Labels:
     def positive(self) -> NDArray[np.bool_]:
         return np.asarray((self._labels == 1).any(axis=1))
 
+    def label_counts(self) -> LabelCounts:
+        return LabelCounts.of(self._labels)
+
 
 class _Boxes:
     """Boxes of all rows end to end; several readers' boxes are brought together when an image is asked for."""
@@ -135,6 +142,9 @@ class _Boxes:
         found[np.repeat(np.arange(len(found)), np.diff(self._offsets))[self._classes >= 0]] = True
         return found[self._rows]
 
+    def label_counts(self) -> None:
+        return None
+
 
 class _Masks:
     """Masks of the store; the manifest tells which classes were looked for."""
@@ -161,3 +171,6 @@ class _Masks:
 
     def positive(self) -> NDArray[np.bool_]:
         return self._positive[self._rows]
+
+    def label_counts(self) -> None:
+        return None

@@ -24,6 +24,7 @@ from fx_monai.keys import (
     ROW,
     TEACHER_IMAGE,
 )
+from fx_monai.ops.label_counts import LabelCounts
 from fx_monai.types import TaskSpec
 
 
@@ -93,6 +94,10 @@ class TaskDataset(Dataset):
     def positives(self) -> NDArray[np.bool_]:
         """Return, per position, whether the image shows anything of the task's classes."""
         return self._annotations.positive()
+
+    def label_counts(self) -> LabelCounts | None:
+        """Return how many samples have each class and how many haven't; None unless the task is classification."""
+        return self._annotations.label_counts()
 
 
 def collate(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -58,6 +58,7 @@ class CyclicTrainer(Trainer):
         consistency: weight c.
         clip_norm: limit of the gradient norm over the parameters active in the phase.
         losses: which losses, where there is a choice.
+        class_weights: weights of the classes of classification tasks, (K,); a task that isn't named has none.
         unit_losses: divide every task's loss by what an untrained network has, so that all begin at about 1.
         precision: ``float32``, ``bfloat16`` or ``float16``, see :class:`fx_monai.engine.precision.Precision`.
         train_handlers: attached in order, after Lock-Release and the teacher.
@@ -77,6 +78,7 @@ class CyclicTrainer(Trainer):
         consistency: float | Ramp = 0.5,
         clip_norm: float = 1.0,
         losses: LossOptions | None = None,
+        class_weights: Mapping[Task, Tensor] | None = None,
         unit_losses: bool = False,
         precision: str = "float32",
         train_handlers: Sequence[Any] | None = None,
@@ -93,6 +95,7 @@ class CyclicTrainer(Trainer):
         self.consistency = Consistency(teacher, consistency, self.schedule) if teacher is not None else None
         self.clip_norm = clip_norm
         self.losses = losses or LossOptions()
+        self.class_weights = {task: weight.to(device) for task, weight in (class_weights or {}).items()}
         self.unit_losses = unit_losses
         self.precision = Precision(precision, self.state.device)
         self.finite_loss = FiniteLoss(every=1 if self.state.device.type == "cpu" else _LOOK_EVERY)
@@ -138,7 +141,7 @@ class CyclicTrainer(Trainer):
         released = mode is Mode.RELEASE
         with self.precision.autocast():
             output = self.network.forward_task(batch[IMAGE], task, trunk_grad=released, batch=batch)
-        loss, parts = task_loss(spec, _in_float32(output), batch, self.losses)
+        loss, parts = task_loss(spec, _in_float32(output), batch, self.losses, self.class_weights.get(task))
         result = {"task_loss": loss.detach(), **{name: part.detach() for name, part in parts.items()}}
         if self.unit_losses:
             loss = loss / initial_loss(spec, self.losses)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from fx_monai.keys import LABELS, MASKS, MASKS_ANNOTATED
+from fx_monai.losses.class_weighting import exclusive_weights, positive_weights
 from fx_monai.losses.cross_entropy import masked_cross_entropy
 from fx_monai.losses.dice import flat_dice
 from fx_monai.losses.dice_ce import dice_ce
@@ -16,6 +17,7 @@ from fx_monai.losses.masked_bce import masked_bce
 from fx_monai.losses.options import LossOptions
 from fx_monai.losses.set_criterion import set_criterion
 from fx_monai.ops.box_targets import BoxTargets
+from fx_monai.ops.label_counts import LabelCounts
 from fx_monai.types import Kind, TaskSpec
 
 LOCALIZATION_AT_START = 8.0
@@ -34,7 +36,11 @@ class HasPredictions(Protocol):
 
 
 def task_loss(
-    spec: TaskSpec, output: HasPredictions, batch: Mapping[str, Any], options: LossOptions = _DEFAULT
+    spec: TaskSpec,
+    output: HasPredictions,
+    batch: Mapping[str, Any],
+    options: LossOptions = _DEFAULT,
+    class_weight: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss of a batch, (), and its parts, which add up to it; a few units at most for fresh heads.
 
@@ -43,11 +49,12 @@ def task_loss(
         output: of the network for this batch.
         batch: see :mod:`fx_monai.keys`.
         options: which losses, where there is a choice.
+        class_weight: (K,), see :func:`class_weight_of`; classification only.
     """
     predictions = output.predictions
     if spec.task.kind is Kind.CLASSIFICATION:
-        loss = (masked_cross_entropy if _one_holds(spec, options) else masked_bce)(predictions["logits"], batch[LABELS])
-        parts = {"class_loss": loss}
+        classify = masked_cross_entropy if _one_holds(spec, options) else masked_bce
+        parts = {"class_loss": classify(predictions["logits"], batch[LABELS], class_weight)}
     elif spec.task.kind is Kind.SEGMENTATION and options.segmentation == "dice":
         parts = {"dice_loss": flat_dice(predictions["logits"], batch[MASKS], batch[MASKS_ANNOTATED])}
     elif spec.task.kind is Kind.SEGMENTATION:
@@ -57,6 +64,13 @@ def task_loss(
         parts = set_criterion(predictions, BoxTargets.of_batch(batch))
     total = sum(parts.values(), start=predictions["logits"].new_zeros(()))
     return total, parts
+
+
+def class_weight_of(spec: TaskSpec, options: LossOptions, counts: LabelCounts) -> Tensor | None:
+    """Return the weights of a classification task's classes, (K,), from the counts of its training labels."""
+    if options.class_weighting == "none":
+        return None
+    return (exclusive_weights if _one_holds(spec, options) else positive_weights)(counts, options.class_weighting)
 
 
 def initial_loss(spec: TaskSpec, options: LossOptions = _DEFAULT) -> float:

@@ -109,11 +109,12 @@ def iou_of_best_box(
     For anatomy that stands once in every image; a missing prediction counts 0.
 
     Returns:
-        (N, K), NaN where the image has no true box.
+        (N, K), NaN where the image has no true box, or nobody looked for the class.
     """
     values = np.full((len(truth), num_classes), np.nan)
     for number, (found, true) in enumerate(zip(predictions, truth, strict=True)):
-        for k in set(true.labels.tolist()):
+        looked_for = np.ones(num_classes, bool) if true.annotated is None else true.annotated
+        for k in set(true.labels[looked_for[true.labels]].tolist()):
             own = np.flatnonzero(found.labels == k)
             assert found.scores is not None
             best = own[found.scores[own].argmax()][None] if len(own) else own

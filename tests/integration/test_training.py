@@ -70,6 +70,15 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path, data):
     assert part.tracker.run_id == resumed.tracker.run_id
 
 
+def test_class_weights_come_from_the_training_labels(tmp_path, data):
+    assert session(tmp_path, data, "plain").trainer().class_weights == {}
+    made = session(tmp_path, data, "weighted", overrides={"losses.class_weighting": "balanced"})
+    ((task, weight),) = made.trainer().class_weights.items()
+    labels = made.experiment.manifests["csv"].labels()[made.experiment.rows(task, "train"), 0]
+    assert str(task) == "csv/classification"
+    assert weight.tolist() == pytest.approx([(labels == 0).sum() / (labels == 1).sum()])
+
+
 def test_history_counts_every_step(tmp_path, data):
     made = session(tmp_path, data, "out")
     trainer = run(made)
