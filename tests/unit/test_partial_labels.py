@@ -174,12 +174,12 @@ def test_metrics_ignore_what_nobody_looked_for_and_only_that(manifest, kind):
     def scores(predicted, target):
         scorer = TaskScorer(spec(kind))
         scorer.add(predicted, target)
-        return scorer.scores()
+        return scorer.scores().values()
 
     first = outputs(kind)
     opposite = {name: value if name == "boxes_xyxy" else 1 - value for name, value in first.items()}
     # class outputs stand second, those of boxes last
-    flags = {"probs": known, "logits": known[..., None, None], "scores": known[:, None]}
+    flags = {"logits": known[..., None, None] if kind is Kind.SEGMENTATION else known, "scores": known[:, None]}
     mixed = {name: torch.where(flags.get(name, known.any()), value, opposite[name]) for name, value in first.items()}
     reference = scores(first, batch)
     assert scores(mixed, vandalised(batch, known)) == pytest.approx(reference, nan_ok=True)
@@ -189,7 +189,7 @@ def test_metrics_ignore_what_nobody_looked_for_and_only_that(manifest, kind):
 def outputs(kind):
     generator = torch.Generator().manual_seed(0)
     if kind is Kind.CLASSIFICATION:
-        return {"probs": torch.rand(5, 3, generator=generator)}
+        return {"logits": torch.randn(5, 3, generator=generator)}
     if kind is Kind.SEGMENTATION:
         return {"logits": torch.randn(5, 3, SIDE, SIDE, generator=generator)}
     boxes = torch.tensor([[10.0, 20, 30, 40], [12, 22, 31, 44], [40, 40, 60, 60]]).expand(5, 3, 4)
