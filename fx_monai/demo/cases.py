@@ -32,9 +32,16 @@ PREVALENCE = {
     "vindr_cxr": {NODULE: 0.25, CONSOLIDATION: 0.25, EFFUSION: 0.25, PNEUMOTHORAX: 0.2, CARDIOMEGALY: 0.25},
     "vindr_ribcxr": {NODULE: 0.15},
     "padchest": {NODULE: 0.2, CONSOLIDATION: 0.25, EFFUSION: 0.3, PNEUMOTHORAX: 0.15, CARDIOMEGALY: 0.25},
+    "shenzhen": {INFILTRATION: 0.5},
+    "tbx11k": {INFILTRATION: 0.4, EFFUSION: 0.2, CARDIOMEGALY: 0.15},
+    "node21": {NODULE: 0.4},
+    "candid_ptx": {PNEUMOTHORAX: 0.4, EFFUSION: 0.15, NODULE: 0.1},
+    "jsrt": {NODULE: 0.6},
 }
 # at most so many of one kind in an image
 _REPEATS = {NODULE: 3, CONSOLIDATION: 2, INFILTRATION: 2}
+# whose images have one lesion at most
+_SINGLE = ("jsrt",)
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,8 @@ def make_case(plan: CasePlan, side: int) -> Case:
     anatomy = build_anatomy(side, patient, pose, heart_scale=how.uniform(1.28, 1.5) if enlarged else 1.0)
     lesions = [Lesion(CARDIOMEGALY, anatomy.heart)] if enlarged else []
     for name, add in FINDINGS.items():
-        for _ in range(int(how.integers(1, _REPEATS.get(name, 1) + 1)) if name in present else 0):
+        most = 1 if plan.dataset in _SINGLE else _REPEATS.get(name, 1)
+        for _ in range(int(how.integers(1, most + 1)) if name in present else 0):
             lesion = add(anatomy, how)
             if lesion.mask.sum() >= (0.024 * side) ** 2:
                 anatomy.taken |= lesion.mask

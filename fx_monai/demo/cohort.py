@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fx_monai.demo import native_reports, native_vindr
+from fx_monai.demo import native_candid, native_nodules, native_reports, native_tuberculosis, native_vindr
 from fx_monai.demo.cases import Case, CasePlan, make_case
 from fx_monai.demo.native import BASE_WRITERS, Writer
 from fx_monai.errors import ConfigError, DataError, did_you_mean
@@ -22,7 +22,14 @@ VERSION = "1"
 ABOUT = "DEMO.json"
 SIDE = 256
 MIN_IMAGES = 50
-WRITERS: dict[str, Writer] = {**BASE_WRITERS, **native_reports.WRITERS, **native_vindr.WRITERS}
+WRITERS: dict[str, Writer] = {
+    **BASE_WRITERS,
+    **native_reports.WRITERS,
+    **native_vindr.WRITERS,
+    **native_tuberculosis.WRITERS,
+    **native_nodules.WRITERS,
+    **native_candid.WRITERS,
+}
 DEFAULT = tuple(BASE_WRITERS)
 # share of the images, images per patient
 _SHARES = {
@@ -38,6 +45,12 @@ _SHARES = {
     "vinbigdata": (0.15, 1),
     "chexmask": (0.15, 1),
     "vindr_ribcxr": (0.05, 1),
+    "shenzhen": (0.12, 1),
+    "tbx11k": (0.15, 1),
+    "node21": (0.12, 1),
+    "candid_ptx": (0.15, 2),
+    # 8 MB an image
+    "jsrt": (0.02, 1),
 }
 # sets that show another set's images
 _CASES_OF = {"vinbigdata": "vindr_cxr", "chexmask": "vindr_cxr"}

@@ -63,7 +63,7 @@ def write_nih(cases: Sequence[Case], root: Path) -> None:
         if case.plan.number % 4:
             for lesion in case.lesions:
                 if lesion.name in _NIH_BOXED:
-                    x1, y1, x2, y2 = _frame_box(lesion.mask)
+                    x1, y1, x2, y2 = frame_box(lesion.mask)
                     label = _NIH_BOX_NAMES.get(lesion.name, lesion.name)
                     boxes.append([name, label, x1, y1, x2 - x1, y2 - y1])
         lists["test_list.txt" if in_test(case) else "train_val_list.txt"].append(name)
@@ -88,7 +88,7 @@ def write_rsna(cases: Sequence[Case], root: Path) -> None:
         found = [lesion for lesion in case.lesions if lesion.name == CONSOLIDATION]
         label = "Lung Opacity" if found else "No Lung Opacity / Not Normal" if case.lesions else "Normal"
         for lesion in found:
-            x1, y1, x2, y2 = _frame_box(lesion.mask)
+            x1, y1, x2, y2 = frame_box(lesion.mask)
             labels.append([name, x1, y1, x2 - x1, y2 - y1, 1])
         if not found:
             labels.append([name, "", "", "", "", 0])
@@ -129,8 +129,8 @@ def write_siim(cases: Sequence[Case], root: Path) -> None:
         write_dicom(folder / f"{image}.dcm", case, age=str(case.age), uid=image)
         found = [lesion.mask for lesion in case.lesions if lesion.name == PNEUMOTHORAX]
         for mask in found:
-            full = _to_frame(mask)
-            halves = _overlapping_halves(full) if case.plan.number % 5 == 0 else [full]
+            full = to_frame(mask)
+            halves = overlapping_halves(full) if case.plan.number % 5 == 0 else [full]
             rows += [[image, " " + encode_relative_rle(half)] for half in halves]
         if not found:
             rows.append([image, " -1"])
@@ -210,19 +210,21 @@ def write_rows(path: Path, header: str, rows: Sequence[Sequence[object]]) -> Non
     path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
-def _to_frame(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return cv2.resize(mask, (FRAME, FRAME), interpolation=cv2.INTER_NEAREST)
+def to_frame(mask: NDArray[np.uint8], side: int = FRAME) -> NDArray[np.uint8]:
+    """Return a mask in an annotation frame of side x side."""
+    return cv2.resize(mask, (side, side), interpolation=cv2.INTER_NEAREST)
 
 
-def _frame_box(mask: NDArray[np.uint8]) -> tuple[float, float, float, float]:
-    scale = FRAME / mask.shape[0]
+def frame_box(mask: NDArray[np.uint8], side: int = FRAME) -> tuple[float, float, float, float]:
+    """Return a mask's bounds (xyxy) in an annotation frame of side x side."""
+    scale = side / mask.shape[0]
     x1, y1, x2, y2 = (value * scale for value in bounds(mask))
     return x1, y1, x2, y2
 
 
 def _polygon(mask: NDArray[np.uint8]) -> list[list[int]]:
     """Return the outline in the annotation frame; filling it gives the mask within a pixel."""
-    outlines, _ = cv2.findContours(_to_frame(mask), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_TC89_KCOS)
+    outlines, _ = cv2.findContours(to_frame(mask), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_TC89_KCOS)
     return [[int(x), int(y)] for x, y in max(outlines, key=cv2.contourArea)[:, 0]]
 
 
@@ -231,7 +233,8 @@ def _polygon_bounds(points: list[list[int]]) -> list[int]:
     return [min(xs), min(ys), max(xs) + 1, max(ys) + 1]
 
 
-def _overlapping_halves(mask: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+def overlapping_halves(mask: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """Return the upper and the lower part of a mask, which share its middle."""
     _, y1, _, y2 = bounds(mask)
     upper, lower = mask.copy(), mask.copy()
     upper[y1 + int(0.6 * (y2 - y1)) :] = 0

@@ -11,13 +11,15 @@ from fx_monai.data.groups import linked_groups
 from fx_monai.data.index import index_dataset
 from fx_monai.data.manifest import Manifest
 from fx_monai.data.rasterise import rasterise
+from fx_monai.demo import native_reports, native_vindr
 from fx_monai.demo.cases import CasePlan, make_case
-from fx_monai.demo.cohort import DEFAULT, WRITERS, write_demo_cohort
+from fx_monai.demo.cohort import write_demo_cohort
 from fx_monai.demo.native_vindr import image_name
 from fx_monai.errors import ConfigError
 from fx_monai.ops.masks import decode_coco_rle
 
-FURTHER = tuple(name for name in WRITERS if name not in DEFAULT)
+# the other sets are compared with their phantoms in test_demo_round_trip
+FURTHER = (*native_reports.WRITERS, *native_vindr.WRITERS)
 OPTIONS = {"chexmask": {"parent_root": "../vindr_cxr"}}
 
 
