@@ -18,6 +18,11 @@ from fx_monai.ops.masks import CocoRLE, MaskArray, checked_coco_rle, decode_coco
 ASPECT_TOLERANCE = 0.02
 
 
+def aspect_difference(size: tuple[int, int], frame: tuple[int, int]) -> float:
+    """Return by which fraction width over height of a (width, height) size differs from a frame's."""
+    return abs(size[0] * frame[1] / (size[1] * frame[0]) - 1)
+
+
 def check_aspect(pixels: NDArray[Any], frame: tuple[int, int], *, where: str, what: str) -> None:
     """Refuse (H, W) pixels that are no scaled copy of a (width, height) frame.
 
@@ -25,7 +30,7 @@ def check_aspect(pixels: NDArray[Any], frame: tuple[int, int], *, where: str, wh
         DataError: width over height differs by more than :data:`ASPECT_TOLERANCE`.
     """
     height, width = pixels.shape
-    if abs(width * frame[1] / (height * frame[0]) - 1) > ASPECT_TOLERANCE:
+    if aspect_difference((width, height), frame) > ASPECT_TOLERANCE:
         raise DataError(
             where=where,
             problem=f"the {what} is {width} x {height}, the annotations are for {frame[0]} x {frame[1]}",

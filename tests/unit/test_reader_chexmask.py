@@ -112,21 +112,24 @@ def test_padchest_has_swapped_columns_and_rows_without_a_size(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("told", "kept"), [((48, 40), True), ((40, 48), True), ((24, 20), False)], ids=["right", "swapped", "another"]
+    ("told", "frame"),
+    [((48, 40), (40, 48)), ((40, 48), (40, 48)), ((96, 80), (80, 96)), ((80, 96), (80, 96)), ((48, 44), None)],
+    ids=["right", "swapped", "scaled copy", "swapped copy", "another"],
 )
-def test_height_and_width_are_checked_against_the_image(tmp_path, told, kept):
+def test_height_and_width_are_checked_against_the_image(tmp_path, told, frame):
     native_trees.mimic_cxr(tmp_path / "mimic")
     image = "0000000a-00000000-00000000-00000000-00000001"
-    mask = native_trees.square(48, 40, (3, 2, 20, 30))
+    mask = native_trees.square(max(told), min(told), (3, 2, 20, 30))
     header = ("dicom_id", "Dice RCA (Mean)", "Dice RCA (Max)", "Left Lung", "Right Lung", "Heart", "Height", "Width")
     row = (image, 0.9, 0.9, *[encode_absolute_rle(mask)] * 3, *told)
     native_trees.table(tmp_path / "OriginalResolution/MIMIC-CXR-JPG.csv.gz", header, [row])
     options = {"parent_root": "mimic"}
-    if not kept:
+    if frame is None:
         with pytest.raises(DataError, match="no image was found"):
             index_dataset("chexmask", tmp_path, options=options)
         return
     record = index_dataset("chexmask", tmp_path, options=options)[0]
+    assert (record.width, record.height) == frame
     assert np.array_equal(decode_coco_rle(json.loads(record.masks[0].data)), mask)
     assert (record.patient_id, record.view) == ("mimic:10000032", "PA")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fx_monai.data.manifest import Box, Classes, Mask, Record
+from fx_monai.data.rasterise import ASPECT_TOLERANCE, aspect_difference
 from fx_monai.data.readers import candid_ptx, chexpert, mimic_cxr, nih_chestxray14, padchest, vindr_cxr
 from fx_monai.data.readers.files import find_optional
 from fx_monai.data.readers.result import Reader, ReadResult
@@ -118,7 +119,7 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
 _SHARED = ("patient_id", "study_id", "view", "sex", "age_years", "split", "spacing_mm_x", "spacing_mm_y")
 _LOW = "rows have an estimated Dice below {least:g} and were left out"
 _STRANGER = "rows name an image that the parent set doesn't have; left out"
-_SIZE = "rows have masks of another size than their image, also with the sides swapped; left out"
+_SIZE = "rows have masks of another aspect than their image, also with the sides swapped; left out"
 _BLANK = "mask cells are blank; these masks are unknown"
 
 
@@ -183,7 +184,11 @@ def _origins(images: ReadResult) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _frame(row: Mapping[str, str], image: tuple[int, int], where: str) -> tuple[int, int] | None:
-    """Return width and height of the masks: the row's, the image's where the row is blank; None if they don't agree."""
+    """Return width and height of the masks: the row's, the image's where the row is blank; None if they don't agree.
+
+    They agree when they have the same aspect (images are often scaled copies). In part of the rows the sides are
+    swapped, which shows by the aspect.
+    """
     if not row["Height"] or not row["Width"]:
         return image if image != (0, 0) else None
     try:
@@ -195,9 +200,10 @@ def _frame(row: Mapping[str, str], image: tuple[int, int], where: str) -> tuple[
             expected=error.expected,
             remedy=error.remedy,
         ) from error
-    if image in ((0, 0), told):
+    if image == (0, 0):
         return told
-    return image if image == told[::-1] else None
+    frame = min(told, (told[1], told[0]), key=lambda frame: aspect_difference(frame, image))
+    return frame if aspect_difference(frame, image) <= ASPECT_TOLERANCE else None
 
 
 def _annotations(row: Mapping[str, str], frame: tuple[int, int], where: str) -> dict[str, Any]:

@@ -10,8 +10,9 @@ import pydicom
 from pydicom.config import disable_value_validation
 
 from fx_monai.data.formats.dicom import spacing_mm
-from fx_monai.data.pixels import image_size, read_header
+from fx_monai.data.pixels import read_header
 from fx_monai.data.readers.tables import age_years, sex, spacing, view
+from fx_monai.errors import DataError
 
 
 def patient_tags(path: Path, *, frame_width: int) -> dict[str, Any]:
@@ -31,8 +32,18 @@ def frame_tags(path: Path) -> dict[str, Any]:
     Raises:
         DataError: missing, not DICOM, or a header without the image's size.
     """
-    width, height = image_size(path)
-    return {"width": width, "height": height, **patient_tags(path, frame_width=width)}
+    with disable_value_validation():
+        header = read_header(path)
+        try:
+            width, height = int(header.Columns), int(header.Rows)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise DataError(
+                where=path.name,
+                problem="the header doesn't tell the image's size",
+                expected="Rows and Columns",
+                remedy="Replace the file, or leave the image out",
+            ) from error
+        return {"width": width, "height": height, **_tags(header, width)}
 
 
 def _tags(header: pydicom.Dataset, frame_width: int) -> dict[str, Any]:
