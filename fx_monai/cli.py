@@ -289,6 +289,26 @@ def predict(
     return 1 if summary.failed else 0
 
 
+def compare(*runs: str, out: str = "", split: str = "test", model: str = "selected", resamples: int = 1000) -> None:
+    """Compare runs on the same images: scores, differences from the first run, paired 95 % intervals.
+
+    Example: fx-monai compare runs/single-task runs/multi-task --out runs/comparison
+
+    Args:
+        runs: folders of runs, or of what `evaluate --out` wrote; the first is the baseline.
+        out: folder for the tables (Markdown, CSV, JSON); default: only print.
+        split: train, val or test.
+        model: student, teacher or selected.
+        resamples: bootstrap resamples; 0 = no intervals.
+    """
+    from fx_monai.apps.comparison import compare_runs, write_comparison
+
+    found = compare_runs([Path(run) for run in runs], split=split, model=model, resamples=resamples)
+    _say(found.page())
+    for path in write_comparison(found, Path(out)) if out else ():
+        _say(f"written: {path}")
+
+
 def convert_weights(
     file: str,
     out: str,
@@ -344,7 +364,7 @@ def export(weights: str, out: str, *, format: str = "onnx", tasks: str = "") -> 
 
 VERBS: dict[str, Callable[..., Any]] = {
     verb.__name__.replace("_", "-"): verb
-    for verb in (demo, datasets, index, cache, train, evaluate, predict, convert_weights, export)
+    for verb in (demo, datasets, index, cache, train, evaluate, compare, predict, convert_weights, export)
 }
 
 
