@@ -48,7 +48,7 @@ def loaders(tmp_path):
 
 def make_trainer(loaders, phases, cycles=1, **options):
     torch.manual_seed(0)
-    network = FoundationX(CONFIG, SPECS)
+    network = options.pop("network", None) or FoundationX(CONFIG, SPECS)
     rates = {"backbone": 1e-3, "trunk": 1e-3, "heads": 1e-3, "weight_decay": 0.1}
     optimiser = build_optimiser(network.module_groups(), **rates)
     teacher = EMATeacher(network.trunk, ema_momentum=options.pop("ema_momentum", 0.8))
