@@ -17,6 +17,9 @@ key                     value in a batch
 ``row``                 (B,) int64, row of the image in its manifest
 ``filler``              there (True) when the images belong to another process's share and count for nothing
 ======================  =================================================================================
+
+Dicts for MONAI transforms (:class:`fx_monai.data.items.ManifestItems`) begin as ``image`` (path), ``image_id`` and
+``frame``, (width, height) of the annotation frame that boxes and masks refer to.
 """
 
 from __future__ import annotations
@@ -31,3 +34,5 @@ MASKS = "masks"
 MASKS_ANNOTATED = "masks_annotated"
 ROW = "row"
 FILLER = "filler"
+IMAGE_ID = "image_id"
+FRAME = "frame"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fx_monai.data.columns import label_matrix, membership, present, ragged, release_unused_memory
-from fx_monai.data.manifest import Manifest
+from fx_monai.data.manifest import Manifest, Mask
 from fx_monai.data.policies import Policies, decided_boxes, decided_labels, readers_per_row
 from fx_monai.data.store import ImageStore
 from fx_monai.errors import ConfigError, did_you_mean
@@ -33,9 +34,17 @@ class Annotations(Protocol):
 
 
 def task_annotations(
-    manifest: Manifest, store: ImageStore, spec: TaskSpec, policies: Policies, seed: int, rows: NDArray[np.int64]
+    manifest: Manifest, store: ImageStore | None, spec: TaskSpec, policies: Policies, seed: int, rows: NDArray[np.int64]
 ) -> Annotations:
     """Return the annotations of a task for chosen manifest rows, its samples.
+
+    Args:
+        manifest: where they stand.
+        store: boxes and masks are in its pixels; None = boxes in the annotation frame, masks as they are encoded.
+        spec: the task.
+        policies: what becomes of doubtful annotations.
+        seed: of smoothed labels.
+        rows: manifest rows.
 
     Raises:
         ConfigError: a class is not in the manifest.
@@ -107,7 +116,12 @@ class _Boxes:
     """Boxes of all rows end to end; several readers' boxes are brought together when an image is asked for."""
 
     def __init__(
-        self, manifest: Manifest, store: ImageStore, own: Sequence[int], policies: Policies, rows: NDArray[np.int64]
+        self,
+        manifest: Manifest,
+        store: ImageStore | None,
+        own: Sequence[int],
+        policies: Policies,
+        rows: NDArray[np.int64],
     ) -> None:
         self._rows = rows
         boxes = ragged(manifest.table, "boxes")
@@ -133,9 +147,10 @@ class _Boxes:
             int(self._number_of_readers[row]),
             self._rule,
         )
-        mapped = map_boxes_xyxy(corners, self._store.frame_to_store(row))
-        clipped, _ = clip_boxes_xyxy(mapped, self._store.size)
-        return {BOXES: clipped, BOX_LABELS: classes, BOXES_ANNOTATED: self._annotated[row].copy()}
+        if self._store is not None:
+            corners = map_boxes_xyxy(corners, self._store.frame_to_store(row))
+            corners, _ = clip_boxes_xyxy(corners, self._store.size)
+        return {BOXES: corners, BOX_LABELS: classes, BOXES_ANNOTATED: self._annotated[row].copy()}
 
     def positive(self) -> NDArray[np.bool_]:
         found = np.zeros(len(self._offsets) - 1, dtype=bool)
@@ -150,10 +165,17 @@ class _Masks:
     """Masks of the store; the manifest tells which classes were looked for."""
 
     def __init__(
-        self, manifest: Manifest, store: ImageStore, own: Sequence[int], policies: Policies, rows: NDArray[np.int64]
+        self,
+        manifest: Manifest,
+        store: ImageStore | None,
+        own: Sequence[int],
+        policies: Policies,
+        rows: NDArray[np.int64],
     ) -> None:
         self._rows = rows
         self._store = store
+        # worker processes get a copy of this object; it holds the manifest only where there is no store
+        self._manifest = None if store is not None else manifest
         self._new = {old: new for new, old in enumerate(own)}
         number = len(manifest.classes.masks)
         masks = ragged(manifest.table, "masks")
@@ -163,11 +185,20 @@ class _Masks:
 
     def of(self, position: int) -> dict[str, Any]:
         row = int(self._rows[position])
-        masks = np.zeros((len(self._new), self._store.size, self._store.size), dtype=np.uint8)
-        for index, mask in self._store.masks(row):
+        masks = self._encoded(row) if self._store is None else self._pixels(self._store, row)
+        return {MASKS: masks, MASKS_ANNOTATED: self._annotated[row].copy()}
+
+    def _pixels(self, store: ImageStore, row: int) -> NDArray[np.uint8]:
+        masks = np.zeros((len(self._new), store.size, store.size), dtype=np.uint8)
+        for index, mask in store.masks(row):
             if index in self._new:
                 masks[self._new[index]] = mask
-        return {MASKS: masks, MASKS_ANNOTATED: self._annotated[row].copy()}
+        return masks
+
+    def _encoded(self, row: int) -> list[Mask]:
+        assert self._manifest is not None
+        masks = (mask for mask in self._manifest[row].masks if mask.class_index in self._new)
+        return [replace(mask, class_index=self._new[mask.class_index]) for mask in masks]
 
     def positive(self) -> NDArray[np.bool_]:
         return self._positive[self._rows]

@@ -147,6 +147,11 @@ def to_uint8(pixels: Pixels) -> NDArray[np.uint8]:
     return (pixels >> 8).astype(np.uint8)
 
 
+def to_uint16(pixels: Pixels) -> NDArray[np.uint16]:
+    """Return 16-bit values; 8-bit values are stretched so that full range stays full range."""
+    return pixels.astype(np.uint16, copy=False) * np.uint16(1 if pixels.dtype == np.uint16 else 257)
+
+
 def _format(path: Path) -> ModuleType | None:
     """Return the module that reads a file, None for what Pillow reads."""
     if is_dicom(path):

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -26,7 +25,7 @@ from numpy.typing import NDArray
 
 from fx_monai.data.letterbox import letterbox
 from fx_monai.data.manifest import Manifest, Record
-from fx_monai.data.pixels import read_pixels, to_uint8
+from fx_monai.data.pixels import read_pixels, to_uint8, to_uint16
 from fx_monai.data.rasterise import check_aspect, rasterise
 from fx_monai.errors import DataError
 from fx_monai.ops.masks import encode_coco_rle
@@ -94,7 +93,7 @@ def decode_record(row: int, record: Record, root: Path, pixels: Path) -> Decoded
     problem = ""
     try:
         values = read_pixels(root / record.image_path)
-        values = to_uint8(values) if images.dtype == np.uint8 else _to_uint16(values)
+        values = to_uint8(values) if images.dtype == np.uint8 else to_uint16(values)
         check_aspect(values, frame, where=Path(record.image_path).name, what="image")
         size = int(images.shape[-1])
         masks = _small_masks(record, root, size)
@@ -131,8 +130,3 @@ def _small_masks(record: Record, root: Path, size: int) -> tuple[tuple[int, str]
         small = (letterbox(full * np.uint8(255), size, aspect=(record.width, record.height)) > 127).astype(np.uint8)
         by_class[mask.class_index] = np.maximum(by_class.get(mask.class_index, np.zeros_like(small)), small)
     return tuple((index, encode_coco_rle(mask)["counts"]) for index, mask in by_class.items() if mask.any())
-
-
-def _to_uint16(pixels: NDArray[Any]) -> NDArray[np.uint16]:
-    """Return 16-bit values; 8-bit values are stretched so that full range stays full range."""
-    return pixels if pixels.dtype == np.uint16 else pixels.astype(np.uint16) * np.uint16(257)
