@@ -43,16 +43,18 @@ def demo(out: str, *, images: int = 600, seed: int = 0, workers: int = 2) -> Non
     _say(f"{summary}")
 
 
-def datasets(*, as_json: bool = False) -> None:
+def datasets(*names: str, as_json: bool = False) -> None:
     """List the supported datasets with their tasks, licence, reader options and where to get them.
 
-    Example: fx-monai datasets
+    Example: fx-monai datasets chexmask
 
     Args:
+        names: some of them, to see what their folders hold, how they are read and what the options mean.
         as_json: print JSON instead of a table.
     """
-    from fx_monai.data.catalog import CATALOG, READERS
+    from fx_monai.data.catalog import CATALOG, READERS, find_dataset
 
+    specs = [find_dataset(name) for name in names] or list(CATALOG.values())
     rows = [
         {
             "name": s.name,
@@ -60,18 +62,23 @@ def datasets(*, as_json: bool = False) -> None:
             "title": s.title,
             "licence": s.licence,
             "url": s.url,
+            "citation": s.citation,
             "options": list(READERS[s.name].OPTIONS),
         }
-        for s in CATALOG.values()
+        for s in specs
     ]
     if as_json:
         _say(json.dumps(rows, indent=2))
         return
-    for row in rows:
+    for row, spec in zip(rows, specs, strict=True):
         _say(f"{row['name']:26s}{', '.join(row['tasks']):46s}{row['title']}")
         _say(f"{'':26s}{row['licence']}  {row['url']}")
         if row["options"]:
             _say(f"{'':26s}options: {', '.join(row['options'])}")
+        if names:
+            reader = READERS[spec.name]
+            _say(f"{'':26s}cite: {spec.citation or '-'}\n")
+            _say(f"{inspect.getdoc(reader)}\n\n{inspect.getdoc(reader.read)}\n".replace("``", ""))
 
 
 def index(

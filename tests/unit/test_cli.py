@@ -103,6 +103,15 @@ def test_help_imports_nothing_heavy():
     assert time.monotonic() - started < 60  # only guards against a hang; the import check is the test
 
 
+def test_one_dataset_tells_what_is_read_and_its_options(capsys):
+    code, out, _ = run(capsys, "datasets", "chexmask")
+    assert code == 0
+    for words in ("CheXmask", "parent_root (folder of the parent set", "left and right are the patient's", "cite: Gag"):
+        assert words in out
+    code, _, err = run(capsys, "datasets", "chexmsk")
+    assert (code, "Did you mean 'chexmask'" in err) == (1, True)
+
+
 def test_datasets_as_json(capsys):
     import json
 
