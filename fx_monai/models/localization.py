@@ -25,9 +25,9 @@ def build_encoder(channels: Sequence[int], config: LocalizationConfig) -> nn.Mod
 def build_decoder(config: LocalizationConfig) -> nn.Module:
     """Return a decoder, called with the memory, the head of the dataset and, in training, the annotated boxes.
 
-    It returns ``logits`` (layers, B, Q, K), ``boxes`` (layers, B, Q, 4) cxcywh normalised, ``proposal_logits``
-    (B, T, K), ``proposal_boxes`` (B, T, 4), ``proposal_centres`` (T, 2); with ``distribution_bins`` also ``edges``
-    (layers, B, Q, 4, bins + 1) and ``edge_boxes`` (layers, B, Q, 4), see
+    It returns ``logits`` (layers, B, Q, K) and ``boxes`` (layers, B, Q, 4) cxcywh normalised (without gradients perhaps
+    of the last layer only), ``proposal_logits`` (B, T, K), ``proposal_boxes`` (B, T, 4), ``proposal_centres`` (T, 2);
+    with ``distribution_bins`` also ``edges`` (layers, B, Q, 4, bins + 1) and ``edge_boxes`` (layers, B, Q, 4), see
     :func:`fx_monai.models.edge_distribution.move_edges`; with denoising queries the same for them, see
     :func:`fx_monai.models.localization_layers.pack_predictions`.
     """

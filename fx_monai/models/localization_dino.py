@@ -202,12 +202,15 @@ class DinoDecoder(nn.Module):
         logits: list[Tensor] = []
         boxes: list[Tensor] = []
         start = references
-        for layer in self.layers:
-            if boxes:
+        for number, layer in enumerate(self.layers, start=1):
+            if number > 1:
                 # look-forward-twice: the loss of a layer also corrects the refinement before it
                 start = head.refine(queries, references)
                 references = start.detach()
             queries = layer(queries, self.position(_embed(references, 2 * self.width)), references, memory, blocked)
+            if number < len(self.layers) and not (self.training or torch.is_grad_enabled()):
+                # nobody reads what the layers before the last would predict
+                continue
             normed = self.norm(queries)
             logits.append(head.classes(normed))
             boxes.append((_logit(start) + head.boxes(normed)).sigmoid())

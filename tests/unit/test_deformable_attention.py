@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fx_monai.models.deformable_attention import DeformableAttention
+from fx_monai.models.deformable_attention import DeformableAttention, sample_planes, sample_rows
 
 
 def test_equals_attention_by_hand_at_token_centres():
@@ -38,3 +38,22 @@ def test_equals_the_reference_implementation():
         value, torch.tensor(shapes), shapes, torch.tensor([0, 16]), locations, weights, 64
     )
     torch.testing.assert_close(attention(queries, references, memory, shapes), attention.out(expected))
+
+
+def test_rows_and_planes_give_the_same_values_and_gradients():
+    """Places lie inside, on the border, between levels' first and last tokens, and far outside."""
+    torch.manual_seed(2)
+    batch, queries, heads, points, shapes = 2, 7, 3, 2, [(5, 4), (2, 3)]
+    value = torch.randn(batch, 26, heads, 4, dtype=torch.float64)
+    places = torch.rand(batch, queries, heads, len(shapes), points, 2, dtype=torch.float64) * 1.6 - 0.3
+    places[0, 0] = 0
+    places[0, 1] = 1
+    places[0, 2] = 5
+    weights = torch.rand(batch, queries, heads, len(shapes) * points, dtype=torch.float64)
+    inputs = [tensor.requires_grad_() for tensor in (value, places, weights)]
+    results = [sample(*inputs, shapes) for sample in (sample_rows, sample_planes)]
+    torch.testing.assert_close(*results)
+    pull = torch.randn_like(results[0])
+    gradients = [torch.autograd.grad((result * pull).sum(), inputs) for result in results]
+    for rows, planes in zip(*gradients, strict=True):
+        torch.testing.assert_close(rows, planes)
