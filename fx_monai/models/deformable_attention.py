@@ -71,7 +71,7 @@ class DeformableAttention(nn.Module):
         weights = self.weights(queries).view(batch, num_queries, self.heads, -1).softmax(-1)
         places = references[:, :, None, None, None, :2] + offsets * self._unit(references, shapes)
         # exporters and compilers know grid_sample
-        recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[no-untyped-call]
+        recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[no-untyped-call, attr-defined]
         sample = sample_rows if value.device.type == "cpu" and not recorded else sample_planes
         return self.out(sample(value, places, weights, shapes))
 
