@@ -57,6 +57,11 @@ def test_pictures_of_all_modes(tmp_path):
         assert np.array_equal(read_pixels(tmp_path / f"{mode}.png"), grey), mode
     image.convert("P").save(tmp_path / "p.png")
     assert np.array_equal(read_pixels(tmp_path / "p.png"), grey)
+    # a palette in falling order: the numbers in the file are not the grey values (Shenzhen)
+    falling = Image.fromarray(255 - grey, "P")
+    falling.putpalette(np.repeat(np.arange(255, -1, -1, dtype=np.uint8), 3).tobytes())
+    falling.save(tmp_path / "falling.png")
+    assert np.array_equal(read_pixels(tmp_path / "falling.png"), grey)
     Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16.png")
     deep = read_pixels(tmp_path / "16.png")
     assert deep.dtype == np.uint16

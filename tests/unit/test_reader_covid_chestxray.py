@@ -11,6 +11,7 @@ ROWS = """4,0,M,28,Pneumonia/Viral/COVID-19,Y,N,PA,X-ray,images,a b.jpg,"note,
 over two lines",,
 331b,,F,,No Finding,,,AP Supine,X-ray,images,b.png,,,
 5,,,,todo,,,L,X-ray,images,c.png,,,
+7,,,,Pneumonia/Bacterial,,,PA,X-ray,images,d.png,,,
 6,,,,Pneumonia,,,Axial,CT,images,d.png,,,
 6,,,,Pneumonia,,,PA,X-ray,volumes,e.nii.gz,,,
 4,0,M,28,Pneumonia/Viral/COVID-19,Y,N,PA,X-ray,images,a b.jpg,,,
@@ -20,21 +21,22 @@ over two lines",,
 @pytest.fixture
 def tree(tmp_path):
     (tmp_path / "metadata.csv").write_text(HEADER + ROWS)
-    for name in ("a b.jpg", "b.png", "c.png"):
+    for name in ("a b.jpg", "b.png", "c.png", "d.png"):
         picture(tmp_path / "images" / name, (20, 30), mode="RGB")
     return tmp_path
 
 
 def test_a_finding_is_a_path_and_says_nothing_of_others(tree):
     manifest = index_dataset("covid_chestxray", tree)
-    covid, healthy, unread = manifest
-    names = ("COVID-19", "No Finding", "Pneumonia", "Viral", "intubation_present", "in_icu")
+    covid, healthy, unread, bacterial = manifest
+    names = ("Bacterial", "COVID-19", "No Finding", "Pneumonia", "Viral", "intubation_present", "in_icu")
     assert manifest.classes.labels == names
-    np.testing.assert_equal(covid.labels, [1, 0, 1, 1, 1, 0])
-    np.testing.assert_equal(healthy.labels, [0, 1, 0, 0, np.nan, np.nan])
+    np.testing.assert_equal(covid.labels, [np.nan, 1, 0, 1, 1, 1, 0])
+    np.testing.assert_equal(healthy.labels, [0, 0, 1, 0, 0, np.nan, np.nan])
+    np.testing.assert_equal(bacterial.labels, [1, np.nan, 0, 1, np.nan, np.nan, np.nan])
     assert np.isnan(unread.labels).all()
     assert (covid.patient_id, covid.age_years, covid.source_image) == ("covidcxr:4", 28, "covid_chestxray/a b")
-    assert [r.view for r in manifest] == ["PA", "AP", "LATERAL"]
+    assert [r.view for r in manifest] == ["PA", "AP", "LATERAL", "PA"]
     assert healthy.patient_id == "covidcxr:331b"
 
 

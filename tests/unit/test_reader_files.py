@@ -3,6 +3,7 @@ from PIL import Image
 
 from fx_monai.data.readers.files import ImageFolder, files_by_name, find_only
 from fx_monai.errors import DataError
+from tests.dicom_builder import dicom_file
 
 
 def picture(path):
@@ -70,3 +71,13 @@ def test_the_first_folder_wins_and_without_any_all_are_searched(tmp_path):
     one, two = picture(tmp_path / "x/1.png"), picture(tmp_path / "y/1.png")
     assert files_by_name(tmp_path, ("y", "x"), (".png",)) == {"1.png": two}
     assert files_by_name(tmp_path, ("z",), (".png",)) == {"1.png": one}
+
+
+def test_dicom_files_named_by_a_uid_alone(tmp_path):
+    for uid in ("1.2.840.1", "1.2.840.2"):
+        dicom_file(tmp_path / f"{uid}.dcm").rename(tmp_path / uid)
+    (tmp_path / "notes.1").write_text("no image")
+    folder = ImageFolder(tmp_path)
+    assert folder.find("1.2.840.2", where="t").name == "1.2.840.2"
+    assert not folder.holds(tmp_path / "notes.1")
+    assert not folder.holds(folder.find("1.2.840", where="t"))

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fx_monai.data.pixels import is_image_name, size_or_unknown
+from fx_monai.data.pixels import is_dicom, is_image_name, size_or_unknown
 from fx_monai.errors import DataError
 
 
@@ -144,8 +144,10 @@ class ImageFolder:
         self._by_name: dict[str, list[Path]] = {}
         self._taken: dict[Path, str] = {}
         for path in sorted(self._base.rglob("*")):
-            if is_image_name(path) and path.is_file():
-                for key in {path.name, path.stem}:
+            named = is_image_name(path)
+            if path.is_file() and (named or is_dicom(path)):
+                # DICOM files are often named by a UID alone, whose last number is no suffix
+                for key in {path.name, path.stem} if named else {path.name}:
                     self._by_name.setdefault(key, []).append(path)
 
     def find(self, name: str, *, where: str) -> Path:
