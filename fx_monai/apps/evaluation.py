@@ -39,6 +39,7 @@ from fx_monai.recipe import load_recipe
 from fx_monai.types import Kind, Task
 
 SELECTED = "selected"
+BRACKETS = "95 % intervals by bootstrap over patients"
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def print_scores(
         say("")
         say(cross_dataset_table(chosen) or f"{finding}: no two heads carry it, or no dataset has it both ways")
     note = "; ".join(filter(None, (RESEARCH_ONLY, network.card.note)))
-    say(f"\n{split} split, in brackets 95 % intervals by bootstrap over patients; {note}")
+    say(f"\n{split} split; {note}\nin brackets: {BRACKETS}")
     if output_dir:
         about: dict[str, Any] = {
             "recipe": experiment.recipe.name,
@@ -201,7 +202,7 @@ def evaluation_page(evaluation: Evaluation) -> str:
         "One finding, every head that carries it": cross_dataset_table(cross),
     }
     text = "\n\n".join(f"## {title}\n\n{table}" for title, table in parts.items() if table)
-    return f"{text}\n\nIn brackets: 95 % intervals by bootstrap over patients.\n"
+    return f"{text}\n\nIn brackets: {BRACKETS}.\n"
 
 
 def with_spacing(scores: TaskScores, manifest: Manifest, store: ImageStore) -> TaskScores:
