@@ -276,22 +276,37 @@ def predict(
         raise ConfigError(
             where="--threshold", problem=f"{threshold}", expected="a number from 0 to 1", remedy="Correct the value"
         )
-    if not inputs:
-        raise ConfigError(
-            where="fx-monai predict",
-            problem="no image is named",
-            expected="files or folders after the weights",
-            remedy="Add the path of a PNG, JPEG or DICOM file",
-        )
     summary = predict_files(
         Path(weights),
-        [Path(name) for name in inputs],
+        _images("predict", inputs),
         output_dir=Path(out),
         device=device,
         threshold=threshold,
         any_image=any_image,
     )
     for line in summary.lines():
+        _say(line)
+    return 1 if summary.failed else 0
+
+
+def embed(
+    weights: str, *inputs: str, out: str = "embeddings.parquet", device: str = "", any_image: bool = False
+) -> int:
+    """Write the pooled feature of every image: one Parquet file with name, source and embedding.
+
+    Example: fx-monai embed runs/demo/model.pt images --out embeddings.parquet
+
+    Args:
+        weights: model.pt of a run.
+        inputs: files or folders.
+        out: file to write.
+        device: e.g. cpu or cuda:0; default: the first GPU, else the CPU.
+        any_image: also what is no frontal chest radiograph.
+    """
+    from fx_monai.apps.embedding import embed_files
+
+    summary = embed_files(Path(weights), _images("embed", inputs), output=Path(out), device=device, any_image=any_image)
+    for line in summary.lines("embedded"):
         _say(line)
     return 1 if summary.failed else 0
 
@@ -371,7 +386,7 @@ def export(weights: str, out: str, *, format: str = "onnx", tasks: str = "") -> 
 
 VERBS: dict[str, Callable[..., Any]] = {
     verb.__name__.replace("_", "-"): verb
-    for verb in (demo, datasets, index, cache, train, evaluate, compare, predict, convert_weights, export)
+    for verb in (demo, datasets, index, cache, train, evaluate, compare, predict, embed, convert_weights, export)
 }
 
 
@@ -545,6 +560,17 @@ def _convert(name: str, key: str, value: str, annotation: str) -> Any:
             remedy="Correct the value",
         ) from None
     return value
+
+
+def _images(verb: str, inputs: Sequence[str]) -> list[Path]:
+    if not inputs:
+        raise ConfigError(
+            where=f"fx-monai {verb}",
+            problem="no image is named",
+            expected="files or folders after the weights",
+            remedy="Add the path of a PNG, JPEG or DICOM file",
+        )
+    return [Path(name) for name in inputs]
 
 
 def _pairs(text: str, where: str) -> dict[str, str]:

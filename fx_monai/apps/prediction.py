@@ -150,9 +150,7 @@ class Predictor:
         height, width = pixels.shape
         side = self.network.config.image_size
         to_input = letterbox_matrix(width, height, side)
-        small = letterbox(to_uint8(pixels), side)
-        image = torch.from_numpy(small).to(self.device, torch.float32)[None, None] / 255
-        outputs = self.network.predict_tasks(image)
+        outputs = self.network.predict_tasks(network_input(pixels, side).to(self.device))
         result = Prediction(width, height)
         to_source = cv2.invertAffineTransform(to_input)
         for task, output in outputs.items():
@@ -226,9 +224,9 @@ class Summary:
     written: list[str] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
 
-    def lines(self) -> list[str]:
-        """Return the summary for the user."""
-        lines = [f"{len(self.written)} images predicted, results in {self.folder} ({RESEARCH_ONLY})"]
+    def lines(self, done: str = "predicted") -> list[str]:
+        """Return the summary for the user; ``done`` is what was done to the images."""
+        lines = [f"{len(self.written)} images {done}, results in {self.folder} ({RESEARCH_ONLY})"]
         if self.failed:
             lines.append(f"{len(self.failed)} images were left out:")
             lines += [f"  {message}" for _, message in self.failed]
@@ -306,8 +304,13 @@ def find_images(inputs: Sequence[Path], *, leave_out: Path | None = None) -> dic
     return names
 
 
-def predict_file(predictor: Predictor, path: Path, name: str, output_dir: Path, *, any_image: bool = False) -> None:
-    """Predict one file and write ``<name>.json``, ``<name>_overlay.png`` and ``<name>_mask_<dataset>_<label>.png``.
+def network_input(pixels: Pixels, side: int) -> torch.Tensor:
+    """Return what the network reads: (H, W) pixels fitted into a square, (1, 1, S, S) float32 in [0, 1]."""
+    return torch.from_numpy(letterbox(to_uint8(pixels), side)).to(torch.float32)[None, None] / 255
+
+
+def read_checked(path: Path, *, any_image: bool = False) -> tuple[Pixels, Judgement]:
+    """Return the pixels of a file and what the gate says about it.
 
     Raises:
         DataError: unreadable, or no frontal chest radiograph and not ``any_image``.
@@ -319,8 +322,18 @@ def predict_file(predictor: Predictor, path: Path, name: str, output_dir: Path, 
             where=path.name,
             problem=f"it is no frontal chest radiograph ({'; '.join(judgement.reasons)})",
             expected="a frontal chest radiograph, upright, bone bright",
-            remedy="Leave it out, or predict it all the same with --any-image",
+            remedy="Leave it out, or take it all the same with --any-image",
         )
+    return pixels, judgement
+
+
+def predict_file(predictor: Predictor, path: Path, name: str, output_dir: Path, *, any_image: bool = False) -> None:
+    """Predict one file and write ``<name>.json``, ``<name>_overlay.png`` and ``<name>_mask_<dataset>_<label>.png``.
+
+    Raises:
+        DataError: unreadable, or no frontal chest radiograph and not ``any_image``.
+    """
+    pixels, judgement = read_checked(path, any_image=any_image)
     prediction = predictor.predict(pixels, spacing_mm=pixel_spacing_mm(path))
     write_prediction(
         prediction,

@@ -35,6 +35,8 @@ def run(capsys, *words):
         (["train", "demo", "--device", "cuda:99", "--data-root", "."], "'cuda:99' can't be used"),
         (["index", "nih", ".", "o.parquet"], "there is no such dataset"),
         (["predict", "no.pt"], "no image is named"),
+        (["embed", "no.pt"], "no image is named"),
+        (["compare", "one"], "at least two"),
         (["predict", "no.pt", "also_no.png"], "no.pt: there is no such file"),
     ],
 )
