@@ -14,7 +14,7 @@ from fx_monai.data.readers import chexpert as chexpert_reader
 from fx_monai.data.readers import mimic_cxr as mimic_reader
 from fx_monai.data.readers import vindr_cxr as vindr_reader
 from fx_monai.data.readers import vindr_ribcxr as ribs_reader
-from fx_monai.ops.masks import encode_absolute_rle
+from fx_monai.ops.masks import encode_absolute_rle, encode_coco_rle
 from tests.builders import picture
 from tests.dicom_builder import dicom_file
 
@@ -49,6 +49,26 @@ def chexpert(root: Path) -> Path:
         table(root / file, header, [(f"CheXpert-v1.0/{path}", *rest) for path, *rest in rows])
         for path, *_ in rows:
             picture(root / path, SIZE)
+    return root
+
+
+def chexlocalize(root: Path) -> Path:
+    """Masks of two test images and one of validation, with the images in CheXpert's own folders."""
+    width, height = SIZE
+    sick, none = (encode_coco_rle(square(height, width, box)) for box in ((3, 20, 30, 40), (0, 0, 0, 0)))
+    content = {
+        "val": {"patient64541_study1_view1_frontal": {"Cardiomegaly": sick, "Edema": none}},
+        "test": {
+            "patient64741_study1_view1_frontal": {"Airspace Opacity": sick, "Cardiomegaly": none},
+            "patient64742_study1_view2_lateral": {"Support Devices": sick},
+        },
+    }
+    for part, images in content.items():
+        (root / "CheXlocalize").mkdir(parents=True, exist_ok=True)
+        (root / "CheXlocalize" / f"gt_segmentations_{part}.json").write_text(json.dumps(images))
+        for key in images:
+            patient, study, view = key.split("_", 2)
+            picture(root / "CheXpert" / part / patient / study / f"{view}.jpg", SIZE)
     return root
 
 
@@ -207,6 +227,7 @@ def vindr_ribcxr(root: Path) -> Path:
 
 TREES: dict[str, Callable[[Path], Path]] = {
     "chexpert": chexpert,
+    "chexlocalize": chexlocalize,
     "mimic_cxr": mimic_cxr,
     "vindr_cxr": vindr_cxr,
     "vinbigdata": vinbigdata,

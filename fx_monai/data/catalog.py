@@ -6,6 +6,7 @@ from fx_monai.data.readers import (
     candid_ptx,
     chestx_det,
     chestx_det10,
+    chexlocalize,
     chexmask,
     chexpert,
     coco,
@@ -32,6 +33,7 @@ from fx_monai.errors import ConfigError, did_you_mean
 
 _READERS: tuple[Reader, ...] = (
     chexpert,
+    chexlocalize,
     mimic_cxr,
     vindr_cxr,
     vinbigdata,

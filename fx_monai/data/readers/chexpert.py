@@ -87,7 +87,7 @@ def _read_table(path: Path, root: Path, name: str, result: ReadResult) -> pa.Tab
     part, patient, study, file = (parts.field(key) for key in ("part", "patient", "study", "file"))
     split = _mapped(part, _SPLITS)
     below = pc.binary_join_element_wise(patient, study, file, "/")
-    paths = pc.binary_join_element_wise(_homes(root, split, patient), below, "/")
+    paths = pc.binary_join_element_wise(homes(root, split, patient), below, "/")
     there = files_there(root, paths)
     # CheXlocalize and the tables say val and valid of the same images; so the id says valid
     folder = _mapped(split, {key: names[0] for key, names in _FOLDERS.items()})
@@ -110,16 +110,22 @@ def _read_table(path: Path, root: Path, name: str, result: ReadResult) -> pa.Tab
     return build_table(name, columns, label_columns(table, LABELS))
 
 
-def _homes(root: Path, split: pa.Array, patient: pa.Array) -> pa.Array:
-    """Return the folder, relative to the root, in which each patient's folder is, or would be."""
+def homes(root: Path, split: pa.Array, patient: pa.Array) -> pa.Array:
+    """Return the folder, relative to the root, in which each patient's folder is, or would be.
+
+    Args:
+        root: of the tree.
+        split: ``train``, ``val`` or ``test`` of every row.
+        patient: ``patient00001`` and so on.
+    """
     keys = pc.binary_join_element_wise(split, patient, "/").dictionary_encode()
     found: dict[str, str] = {}
     for part in set(split.unique().to_pylist()):
         for home in _homes_of(root, part):
             for entry in os.scandir(home):
                 found.setdefault(f"{part}/{entry.name}", home.relative_to(root).as_posix())
-    homes = [found.get(key, _FOLDERS[key.split("/")[0]][0]) for key in keys.dictionary.to_pylist()]
-    return pa.array(homes, pa.string()).take(keys.indices)
+    folders = [found.get(key, _FOLDERS[key.split("/")[0]][0]) for key in keys.dictionary.to_pylist()]
+    return pa.array(folders, pa.string()).take(keys.indices)
 
 
 def _homes_of(root: Path, part: str) -> list[Path]:

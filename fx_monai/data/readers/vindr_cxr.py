@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,7 +159,7 @@ class Images:
         files = files_by_name(folder, (), (".dicom", ".dcm")) if folder.is_dir() else {}
         self._files = {path.stem: path for path in files.values()}
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[str]:
         """Iterate over the ids of the files."""
         return iter(self._files)
 
