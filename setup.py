@@ -83,6 +83,8 @@ setup(
             "hypothesis>=6.100",
             "scikit-learn>=1.4",
             "jsonschema>=4.20",
+            # an independent reference for deformable attention, and heads to compare with
+            "transformers>=5.2,<6",
             "pandas-stubs",
             "types-PyYAML",
             "types-defusedxml",

@@ -25,7 +25,7 @@ from fx_monai.losses.task_loss import task_loss
 from fx_monai.models.config import ModelConfig
 from fx_monai.models.convert.foundation_x_localization import localization_spec
 from fx_monai.models.convert.published import classification_spec, segmentation_spec
-from fx_monai.models.deformable_attention import sample_planes, sample_rows
+from fx_monai.models.deformable_sampling import sample_planes, sample_rows
 from fx_monai.models.foundation_x import FoundationX, groups_of
 from fx_monai.recipe import load_recipe
 from fx_monai.types import Kind, Mode, Task, TaskSpec

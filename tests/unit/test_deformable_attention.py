@@ -1,7 +1,20 @@
 import pytest
 import torch
 
-from fx_monai.models.deformable_attention import DeformableAttention, sample_planes, sample_rows
+from fx_monai.models.deformable_attention import DeformableAttention
+from fx_monai.models.deformable_sampling import sample_planes, sample_rows
+
+SHAPES = [(4, 3), (2, 5), (1, 1)]
+WAYS = {"planes": sample_planes, "rows": sample_rows}
+
+
+def inputs(dtype=torch.float64):
+    generator = torch.Generator().manual_seed(0)
+    value = torch.randn(2, 23, 2, 3, generator=generator, dtype=dtype)
+    # one in five points lies outside; none on the line where the slope changes
+    points = torch.rand(2, 4, 2, 3, 2, 2, generator=generator, dtype=dtype) * 1.2 - 0.1
+    weights = torch.rand(2, 4, 2, 6, generator=generator, dtype=dtype)
+    return [tensor.requires_grad_() for tensor in (value, points, weights)]
 
 
 def test_equals_attention_by_hand_at_token_centres():
@@ -40,20 +53,80 @@ def test_equals_the_reference_implementation():
     torch.testing.assert_close(attention(queries, references, memory, shapes), attention.out(expected))
 
 
-def test_rows_and_planes_give_the_same_values_and_gradients():
-    """Places lie inside, on the border, between levels' first and last tokens, and far outside."""
+def test_equals_the_reference_implementation_around_points():
+    """As in the encoder: offsets count in tokens."""
+    hf = pytest.importorskip("transformers.models.deformable_detr.modeling_deformable_detr")
     torch.manual_seed(2)
-    batch, queries, heads, points, shapes = 2, 7, 3, 2, [(5, 4), (2, 3)]
-    value = torch.randn(batch, 26, heads, 4, dtype=torch.float64)
-    places = torch.rand(batch, queries, heads, len(shapes), points, 2, dtype=torch.float64) * 1.6 - 0.3
-    places[0, 0] = 0
-    places[0, 1] = 1
-    places[0, 2] = 5
-    weights = torch.rand(batch, queries, heads, len(shapes) * points, dtype=torch.float64)
-    inputs = [tensor.requires_grad_() for tensor in (value, places, weights)]
-    results = [sample(*inputs, shapes) for sample in (sample_rows, sample_planes)]
+    attention = DeformableAttention(width=8, heads=2, levels=3, points=3)
+    torch.nn.init.normal_(attention.offsets.weight)
+    queries, memory, references = torch.randn(2, 5, 8), torch.randn(2, 23, 8), torch.rand(2, 5, 2)
+    offsets = attention.offsets(queries).view(2, 5, 2, 3, 3, 2)
+    size = torch.tensor([[w, h] for h, w in SHAPES])
+    locations = references[:, :, None, None, None] + offsets / size[:, None]
+    weights = attention.weights(queries).view(2, 5, 2, -1).softmax(-1).view(2, 5, 2, 3, 3)
+    value = attention.value(memory).view(2, 23, 2, 4)
+    start = torch.tensor([0, 12, 22])
+    expected = hf.MultiScaleDeformableAttention()(value, torch.tensor(SHAPES), SHAPES, start, locations, weights, 64)
+    torch.testing.assert_close(attention(queries, references, memory, SHAPES), attention.out(expected))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_gradients_are_the_slopes(way):
+    assert torch.autograd.gradcheck(lambda *x: WAYS[way](*x, SHAPES), inputs())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rows_and_planes_give_the_same_values_and_gradients(dtype):
+    """Places lie inside, on the border, between levels' first and last tokens, and far outside."""
+    leaves = inputs(dtype)
+    with torch.no_grad():
+        for query, place in enumerate((0, 1, 5)):
+            leaves[1][0, query] = place
+    results = [way(*leaves, SHAPES) for way in WAYS.values()]
     torch.testing.assert_close(*results)
     pull = torch.randn_like(results[0])
-    gradients = [torch.autograd.grad((result * pull).sum(), inputs) for result in results]
-    for rows, planes in zip(*gradients, strict=True):
+    gradients = [torch.autograd.grad((result * pull).sum(), leaves) for result in results]
+    for planes, rows in zip(*gradients, strict=True):
         torch.testing.assert_close(rows, planes)
+
+
+def test_half_precision_is_sampled_in_full():
+    """As under autocast: the memory is bfloat16, places and weights are not."""
+    value, points, weights = inputs(torch.float32)
+    half = value.detach().to(torch.bfloat16)
+    expected = sample_rows(half.float(), points, weights, SHAPES)
+    torch.testing.assert_close(sample_rows(half, points, weights, SHAPES), expected)
+
+
+def test_points_far_outside_sample_nothing():
+    value, _, weights = inputs()
+    points = torch.full((2, 4, 2, 3, 2, 2), 1e12, dtype=torch.float64)
+    points[:, ::2] *= -1
+    for way in WAYS.values():
+        assert not way(value, points, weights, SHAPES).any()
+
+
+def test_memory_without_gradient_as_in_lock():
+    value, points, weights = inputs()
+    sample_rows(value.detach(), points, weights, SHAPES).sum().backward()
+    assert value.grad is None
+    assert points.grad.any()
+    assert weights.grad.any()
+
+
+def test_exported_module_gives_the_same():
+    torch.manual_seed(0)
+    attention = DeformableAttention(width=8, heads=2, levels=3, points=2).eval()
+    arguments = torch.randn(2, 5, 8), torch.rand(2, 5, 4), torch.randn(2, 23, 8)
+
+    class Bound(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = attention
+
+        def forward(self, queries, references, memory):
+            return self.attention(queries, references, memory, SHAPES)
+
+    exported = torch.export.export(Bound(), arguments).module()
+    with torch.no_grad():
+        torch.testing.assert_close(exported(*arguments), Bound()(*arguments), rtol=1e-4, atol=1e-5)
