@@ -12,8 +12,11 @@ import numpy as np
 
 from fx_monai.data.readers import chexpert as chexpert_reader
 from fx_monai.data.readers import mimic_cxr as mimic_reader
+from fx_monai.data.readers import nih_google as google_reader
 from fx_monai.data.readers import vindr_cxr as vindr_reader
 from fx_monai.data.readers import vindr_ribcxr as ribs_reader
+from fx_monai.demo.cases import CasePlan, make_case
+from fx_monai.demo.cohort import WRITERS
 from fx_monai.ops.masks import encode_absolute_rle, encode_coco_rle
 from tests.builders import picture
 from tests.dicom_builder import dicom_file
@@ -225,6 +228,65 @@ def vindr_ribcxr(root: Path) -> Path:
     return root
 
 
+def phantoms(name: str, count: int = 6) -> Callable[[Path], Path]:
+    """Return a writer of a few phantoms in the native format of a set."""
+
+    def write(root: Path) -> Path:
+        cases = [make_case(CasePlan(name, number, number, 0), 64) for number in range(count)]
+        WRITERS[name](cases, root)
+        return root
+
+    return write
+
+
+def chestx_det10(root: Path) -> Path:
+    """One training image with two boxes, one test image without any."""
+    entries = {
+        "train": {"file_name": "36199.png", "syms": ["Effusion", "Mass"], "boxes": [[1, 2, 300, 400], [9, 9, 80, 90]]},
+        "test": {"file_name": "36200.png", "syms": [], "boxes": []},
+    }
+    for split, entry in entries.items():
+        picture(root / f"{split}_data" / str(entry["file_name"]), SIZE)
+        (root / f"{split}.json").write_text(json.dumps([entry]))
+    return root
+
+
+def nih_google(root: Path) -> Path:
+    """Two NIH images, one of either set."""
+    header = ("Image Index", "Patient ID", "Patient Age", "Patient Gender", "View Position", *google_reader.LABELS)
+    rows = [
+        ("00000211_013.png", "211", "58", "M", "AP", "NO", "YES", "YES", "NO", "val"),
+        ("00000007_000.png", "7", "61", "F", "PA", "NO", "NO", "NO", "", "test"),
+    ]
+    table(root / "google2019_nih-chest-xray-labels.csv", (*header, "Set Id"), rows)
+    for name, *_ in rows:
+        picture(root / "images" / name, SIZE)
+    return root
+
+
+def hannover_covid(root: Path) -> Path:
+    """Three images of two patients; of one nobody says when intensive care began."""
+    header = ("patient_id", "image_id", "sex", "age", "icu_admission_offset", "icu_release_offset", "projection")
+    rows = [("p1", "aa", "m", "", "-2.0", "inf", "ap"), ("p1", "bb", "m", "", "1", "4", "pa")]
+    table(root / "data.csv", header, [*rows, ("p2", "cc", "f", "", "", "", "ap")])
+    for name in ("aa", "bb", "cc"):
+        picture(root / "png" / f"{name}.png", SIZE)
+    return root
+
+
+def covid_chestxray(root: Path) -> Path:
+    """Two radiographs and a CT slice."""
+    rows = [
+        ("4", "M", "28", "Pneumonia/Viral/COVID-19", "PA", "X-ray", "images", "a.png"),
+        ("331b", "F", "", "No Finding", "AP Supine", "X-ray", "images", "b.png"),
+        ("5", "", "", "Pneumonia", "Axial", "CT", "images", "c.png"),
+    ]
+    table(root / "metadata.csv", ("patientid", "sex", "age", "finding", "view", "modality", "folder", "filename"), rows)
+    for name in ("a", "b", "c"):
+        picture(root / "images" / f"{name}.png", SIZE)
+    return root
+
+
 TREES: dict[str, Callable[[Path], Path]] = {
     "chexpert": chexpert,
     "chexlocalize": chexlocalize,
@@ -234,6 +296,13 @@ TREES: dict[str, Callable[[Path], Path]] = {
     "padchest": padchest,
     "chexmask": chexmask,
     "vindr_ribcxr": vindr_ribcxr,
+    "chestx_det10": chestx_det10,
+    "nih_google": nih_google,
+    "hannover_covid": hannover_covid,
+    "covid_chestxray": covid_chestxray,
+    **{name: phantoms(name) for name in ("shenzhen", "tbx11k", "node21", "candid_ptx")},
+    # 8 MB an image
+    "jsrt": phantoms("jsrt", 3),
 }
 # options without which a tree can't be read
 OPTIONS = {"chexmask": {"parent_root": "vindr_cxr"}}
