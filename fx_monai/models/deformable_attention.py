@@ -45,9 +45,6 @@ class DeformableAttention(nn.Module):
             self.offsets.bias.copy_(bias.flatten())
         nn.init.zeros_(self.weights.weight)
         nn.init.zeros_(self.weights.bias)
-        for layer in (self.value, self.out):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
 
     def _unit(self, references: Tensor, shapes: Sequence[tuple[int, int]]) -> Tensor:
         """Return what an offset of 1 means, fractions of the image, broadcastable to (B, Q, heads, L, points, 2)."""
