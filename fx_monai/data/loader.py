@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -85,14 +86,7 @@ class TaskLoader:
         pairs = _Pairs(self.dataset, [pair for batch in plan for pair in batch])
         index = iter(range(len(pairs)))
         sampler = [[next(index) for _ in batch] for batch in plan]
-        loader = DataLoader(
-            pairs,
-            batch_sampler=sampler,
-            num_workers=self.num_workers,
-            collate_fn=collate,
-            # a loader draws a seed for its workers; not from the generator that dropout uses
-            generator=torch.Generator(),
-        )
+        loader = _data_loader(pairs, sampler, self.num_workers)
         return (batch if own else without_annotations(batch) for batch, own in zip(loader, shares, strict=True))
 
     def _plan(self, phase_number: int, num_batches: int) -> list[list[tuple[int, int]]]:
@@ -164,11 +158,24 @@ def evaluation_batches(
     """
     number, total = share
     starts = range(number * batch_size, len(dataset), total * batch_size)
-    loader: DataLoader[dict[str, Any]] = DataLoader(
+    batches = [list(range(at, min(at + batch_size, len(dataset)))) for at in starts]
+    return iter(_data_loader(dataset, batches, num_workers))
+
+
+def _data_loader(
+    dataset: Dataset[dict[str, Any]], batches: Sequence[Sequence[int]], num_workers: int
+) -> DataLoader[dict[str, Any]]:
+    return DataLoader(
         dataset,
-        batch_sampler=[list(range(at, min(at + batch_size, len(dataset)))) for at in starts],
+        batch_sampler=batches,
         num_workers=num_workers,
         collate_fn=collate,
+        worker_init_fn=_begin_worker,
+        # a loader draws a seed for its workers; not from the generator that dropout uses
         generator=torch.Generator(),
     )
-    return iter(loader)
+
+
+def _begin_worker(number: int) -> None:
+    # as many threads as cores in every worker would stand in each other's way; PyTorch does this for its own
+    cv2.setNumThreads(1)

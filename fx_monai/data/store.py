@@ -56,7 +56,7 @@ class ImageStore:
         # in the order of the rows, so that the masks of one row are found by bisection
         self._mask_rows = masks.column("row").to_numpy()
         self._mask_classes = masks.column("class_index").to_numpy()
-        self._mask_counts = masks.column("counts")
+        self._mask_counts = _Texts(masks.column("counts"))
         self.valid: NDArray[np.bool_] = np.ones(len(self._images), dtype=bool)
         self.valid[[row for row, _, _ in about["unreadable"]]] = False
 
@@ -148,7 +148,7 @@ class ImageStore:
         first, last = np.searchsorted(self._mask_rows, [row, row + 1])
         side = [self.size, self.size]
         return [
-            (int(self._mask_classes[at]), decode_coco_rle({"size": side, "counts": self._mask_counts[at].as_py()}))
+            (int(self._mask_classes[at]), decode_coco_rle({"size": side, "counts": self._mask_counts[at]}))
             for at in range(first, last)
         ]
 
@@ -171,6 +171,20 @@ class ImageStore:
             if progress:
                 progress(row + 1, len(self))
         return damaged
+
+
+class _Texts:
+    """A column of strings as two arrays: processes that are forked from this one share them without Arrow's locks."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        # 64-bit offsets: the masks of a large dataset have more than 2 GB of text
+        column = column.cast(pa.large_string()).combine_chunks()
+        _, offsets, content = column.buffers()
+        self._offsets = np.frombuffer(offsets, dtype=np.int64)[: len(column) + 1]
+        self._content = np.frombuffer(content or b"", dtype=np.uint8)
+
+    def __getitem__(self, at: int) -> str:
+        return self._content[self._offsets[at] : self._offsets[at + 1]].tobytes().decode("ascii")
 
 
 def usable_cores() -> int:

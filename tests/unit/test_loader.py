@@ -1,15 +1,19 @@
 """Batches: refusals, length of a pass, skipping without decoding."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
+from fx_monai.data import loader
 from fx_monai.data.dataset import TaskDataset
 from fx_monai.data.loader import TaskLoader
 from fx_monai.data.store import ImageStore
 from fx_monai.data.transforms import Augmentation
 from fx_monai.errors import ConfigError
-from fx_monai.keys import IMAGE, ROW
+from fx_monai.keys import IMAGE, MASKS, ROW
 from fx_monai.types import Kind, Task, TaskSpec
 from tests.builders import tiny_manifest
 
@@ -53,6 +57,23 @@ def test_skipped_batches_are_not_read(make):
     loader = TaskLoader(data, batch_size=4, seed=0)
     assert len(list(loader.batches(0, 3, start=2))) == 1
     assert len(read) == 4
+
+
+@pytest.mark.parametrize("start_method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+def test_worker_processes_of_either_kind_give_the_same_masks(tmp_path, monkeypatch, start_method):
+    manifest = tiny_manifest(tmp_path)
+    store = ImageStore.open_or_build(manifest, size=32, folder=tmp_path / "s")
+    spec = TaskSpec(Task("tiny", Kind.SEGMENTATION), ("square",))
+    data = TaskDataset(manifest, store, spec, np.arange(12), augmentation=Augmentation(), seed=1)
+    alone = list(TaskLoader(data, batch_size=6, seed=0).batches(1, 2))
+    monkeypatch.setattr(loader, "DataLoader", partial(DataLoader, multiprocessing_context=start_method))
+    shared = list(TaskLoader(data, batch_size=6, seed=0, num_workers=1).batches(1, 2))
+    for a, b in zip(alone, shared, strict=True):
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[key], b[key]) for key in a)
+        # pixels travel as they are stored
+        assert b[IMAGE].dtype == torch.uint8
+        assert b[MASKS].any()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
