@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -163,7 +163,7 @@ def evaluation_batches(
 
 
 def _data_loader(
-    dataset: Dataset[dict[str, Any]], batches: Sequence[Sequence[int]], num_workers: int
+    dataset: Dataset[dict[str, Any]], batches: list[list[int]], num_workers: int
 ) -> DataLoader[dict[str, Any]]:
     return DataLoader(
         dataset,

@@ -4,9 +4,9 @@ OMP_NUM_THREADS=1 python -m tests.benchmarks.loader [ROUNDS]
 
 Every pipeline makes a 512 px image with three boxes: decode and resize (or a read of the stored image), a random affine
 map of image and boxes with one bilinear resampling, Gaussian noise, float32 in 0 to 1. The pipelines take turns in one
-process and the least time of each counts, so that the ratios hold on a busy machine. "Training sample" is what our
-loader hands out: besides the list above it varies gamma, contrast and brightness and makes a second view (teacher).
-albumentations is installed for this benchmark alone (`pip install albumentations`); without it its line is left out.
+process and the least processor time of each counts, so that the ratios hold on a busy machine. "Training sample" is
+what our loader hands out: besides the list above it varies gamma, contrast and brightness and makes a second view
+(teacher). albumentations is for this benchmark alone (`pip install albumentations`); without it its line is left out.
 """
 
 from __future__ import annotations
@@ -198,15 +198,15 @@ def with_torchvision(store: ImageStore) -> Pipeline:
 
 
 def least_ms(pipelines: dict[str, Pipeline], rounds: int) -> dict[str, float]:
-    """Return the least time per image of each pipeline, which take turns."""
+    """Return the least processor time per image of each pipeline, which take turns."""
     best = dict.fromkeys(pipelines, float("inf"))
     for number in range(rounds):
         for name, run in pipelines.items():
             for i in range(IMAGES):
-                started = time.perf_counter()
+                started = time.process_time()
                 run(i)
                 if number:  # the first round warms up
-                    best[name] = min(best[name], (time.perf_counter() - started) * 1000)
+                    best[name] = min(best[name], (time.process_time() - started) * 1000)
     return best
 
 
