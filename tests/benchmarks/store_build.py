@@ -2,10 +2,10 @@
 
 OMP_NUM_THREADS=1 python -m tests.benchmarks.store_build [SIZE]
 
-Processor time per image: of a build in one process, and of each worker and
-the parent in a build with two. Workers and parent run beside each other: "ratio" is the time of one process by the
-longest of the three, what two cores gain. Needs an idle machine: others' work slows memory and caches down. Files: 1024 px PNG, 2500 x 2048 JPEG, the same as raw DICOM and as
-lossless JPEG 2000.
+Processor time per image: of a build in one process, and of each worker and the parent in a build with two. Workers and
+parent run beside each other: "ratio" is the time of one process by the longest of the three, what two cores gain. Needs
+an idle machine: the work of others slows memory and caches down. Files: 1024 px PNG, 2500 x 2048 JPEG, the same as raw
+DICOM and as lossless JPEG 2000.
 """
 
 from __future__ import annotations
