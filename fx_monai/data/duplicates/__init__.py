@@ -1,0 +1,1 @@
+"""Finding the same image behind other files: exact by pixels, or changed by copying."""
