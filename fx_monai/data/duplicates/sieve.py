@@ -23,7 +23,8 @@ from fx_monai.shipped import shipped_folder
 
 FREQUENCIES = 10
 THRESHOLD = 0.70
-ROWS, COLUMNS = 1024, 2048
+# a tile of float32 fits a processor's cache
+ROWS, COLUMNS = 256, 1024
 _BATCH = 4096
 
 Floats = NDArray[np.float32]
@@ -88,12 +89,7 @@ def describe(frequencies: Floats, weights: Projection) -> Floats:
 
 
 def candidates(
-    vectors: Floats,
-    odd: NDArray[np.bool_],
-    *,
-    threshold: float = THRESHOLD,
-    pair_of: NDArray[np.int64] | None = None,
-    progress: Progress | None = None,
+    vectors: Floats, odd: NDArray[np.bool_], *, threshold: float = THRESHOLD, progress: Progress | None = None
 ) -> Iterator[NDArray[np.int64]]:
     """Yield (k, 3) arrays of first < second, mirrored (0 or 1) of all pairs at least as alike as the threshold.
 
@@ -101,38 +97,38 @@ def candidates(
         vectors: (n, D), see :func:`describe`.
         odd: (D,), columns that a mirror image negates.
         threshold: least cosine.
-        pair_of: (n,) optional group numbers; pairs inside one group are left out.
-        progress: called with (done, total) rows.
+        progress: called with (done, total) pairs.
     """
-    even, other = (torch.from_numpy(np.ascontiguousarray(vectors[:, chosen])) for chosen in (~odd, odd))
+    even, sided = (torch.from_numpy(np.ascontiguousarray(vectors[:, chosen])) for chosen in (~odd, odd))
     number = len(vectors)
+    sums, differences = torch.empty(2, ROWS, COLUMNS)
+    done, total = 0, number * (number + 1) // 2
     for top in range(0, number, ROWS):
-        rows = slice(top, top + ROWS)
+        rows = slice(top, min(top + ROWS, number))
         for left in range(top, number, COLUMNS):
-            columns = slice(left, left + COLUMNS)
-            same = even[rows] @ even[columns].T
-            sided = other[rows] @ other[columns].T
-            best = torch.add(same, sided.abs())
-            if float(best.max()) < threshold:
-                continue
-            found = torch.nonzero(best >= threshold)
-            both = [
-                torch.cat([found + torch.tensor([top, left]), torch.full((len(found), 1), mirrored)], dim=1)[hit]
-                for mirrored in (0, 1)
-                for hit in [_pick(same, found) + (-1) ** mirrored * _pick(sided, found) >= threshold]
-            ]
-            pairs = torch.cat(both).numpy()
-            pairs = pairs[pairs[:, 0] < pairs[:, 1]]
-            if pair_of is not None:
-                pairs = pairs[pair_of[pairs[:, 0]] != pair_of[pairs[:, 1]]]
-            if len(pairs):
-                yield pairs
+            columns = slice(left, min(left + COLUMNS, number))
+            place = slice(rows.stop - top), slice(columns.stop - left)
+            same = torch.mm(even[rows], even[columns].T, out=sums[place])
+            other = torch.mm(sided[rows], sided[columns].T, out=differences[place])
+            # the larger of same + other (as it is) and same - other (mirrored)
+            best = same.add_(other.abs_())
+            if float(best.amax()) >= threshold:
+                pairs = torch.nonzero(best >= threshold) + torch.tensor([top, left])
+                yield from _oriented(pairs[pairs[:, 0] < pairs[:, 1]], even, sided, threshold)
+        done += (rows.stop - top) * (number - top) - (rows.stop - top) * (rows.stop - top - 1) // 2
         if progress:
-            progress(min(top + ROWS, number), number)
+            progress(done, total)
 
 
-def _pick(matrix: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    return matrix[places[:, 0], places[:, 1]]
+def _oriented(
+    pairs: torch.Tensor, even: torch.Tensor, sided: torch.Tensor, threshold: float
+) -> Iterator[NDArray[np.int64]]:
+    """Yield the pairs that pass as they are, then those that pass mirrored."""
+    same, other = ((part[pairs[:, 0]] * part[pairs[:, 1]]).sum(dim=1) for part in (even, sided))
+    for mirrored, cosine in enumerate((same + other, same - other)):
+        passed = pairs[cosine >= threshold]
+        if len(passed):
+            yield torch.cat([passed, torch.full((len(passed), 1), mirrored)], dim=1).numpy()
 
 
 @cache
