@@ -15,6 +15,7 @@ DATA_FOLDERS = {
     "fx_monai.configs": "configs",
     "fx_monai.configs.recipes": "configs/recipes",
     "fx_monai.configs.vocabulary": "configs/vocabulary",
+    "fx_monai.configs.audit": "configs/audit",
     "fx_monai.bundle": "bundle",
     "fx_monai.bundle.configs": "bundle/configs",
     "fx_monai.bundle.docs": "bundle/docs",
@@ -37,7 +38,7 @@ setup(
     package_dir={"fx_monai": "fx_monai", **DATA_FOLDERS},
     package_data={
         "": ["py.typed"],
-        **{name: ["*.yaml", "*.json", "*.conf", "*.md", "*.txt", "*.tsv", "LICENSE"] for name in DATA_FOLDERS},
+        **{name: ["*.yaml", "*.json", "*.conf", "*.md", "*.txt", "*.tsv", "*.npz", "LICENSE"] for name in DATA_FOLDERS},
     },
     install_requires=[
         "torch>=2.8",

@@ -164,6 +164,46 @@ def cache(
     return 1 if any(store.unreadable or store.damaged for store in stores) else 0
 
 
+def audit(
+    *manifests: str,
+    out: str = "",
+    split: str = "shared",
+    annotations_only: bool = False,
+    workers: int = 2,
+    as_json: bool = False,
+) -> None:
+    """Find images and patients behind several rows: leaks between splits, duplicates, labels that contradict.
+
+    Example: fx-monai audit nih.parquet rsna.parquet --out audit
+
+    Images are compared by declared origin, file, exact pixels and looks (resized, re-encoded, cropped, inverted or
+    mirrored copies). With --out, exclude.csv and links.csv are what a recipe's data.exclude and data.links take.
+
+    Args:
+        manifests: files written by `fx-monai index`.
+        out: folder for audit.json, matches.csv, conflicts.csv, exclude.csv and links.csv; default: only print.
+        split: shared (what a recipe of these datasets gets) or official (the datasets' own).
+        annotations_only: don't read the images; compare declared origins, files and patients alone.
+        workers: decoding threads.
+        as_json: print JSON.
+    """
+    from fx_monai.apps.audit import run_audit, write_audit
+    from fx_monai.data.store import cache_folder
+
+    found = run_audit(
+        _read_manifests(manifests, "audit"),
+        cache=cache_folder(),
+        split=split,
+        pixels=not annotations_only,
+        workers=workers,
+        progress=not as_json,
+    )
+    _say(json.dumps(found.summary(), indent=2) if as_json else "\n".join(found.lines()))
+    written = write_audit(found, Path(out)) if out else []
+    if written and not as_json:
+        _say(f"written: {', '.join(str(path) for path in written)}")
+
+
 def train(
     recipe: str,
     *,
@@ -386,7 +426,7 @@ def export(weights: str, out: str, *, format: str = "onnx", tasks: str = "") -> 
 
 VERBS: dict[str, Callable[..., Any]] = {
     verb.__name__.replace("_", "-"): verb
-    for verb in (demo, datasets, index, cache, train, evaluate, compare, predict, embed, convert_weights, export)
+    for verb in (demo, datasets, index, audit, cache, train, evaluate, compare, predict, embed, convert_weights, export)
 }
 
 
@@ -571,6 +611,19 @@ def _images(verb: str, inputs: Sequence[str]) -> list[Path]:
             remedy="Add the path of a PNG, JPEG or DICOM file",
         )
     return [Path(name) for name in inputs]
+
+
+def _read_manifests(paths: Sequence[str], name: str) -> list[Any]:
+    from fx_monai.data.manifest import Manifest
+
+    if not paths:
+        raise ConfigError(
+            where=f"fx-monai {name}",
+            problem="no manifest is named",
+            expected="files written by `fx-monai index`",
+            remedy="Add the path of a manifest",
+        )
+    return [Manifest.read(Path(path)) for path in paths]
 
 
 def _pairs(text: str, where: str) -> dict[str, str]:

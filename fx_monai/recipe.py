@@ -100,6 +100,8 @@ class DataSection(Section):
         positive_fraction: per kind, the share of a pass that is drawn from images with a finding (box, mask); a
             kind that isn't named is drawn as it comes.
         skip_unreadable: leave out images that can't be read, instead of refusing to start.
+        exclude: lists of images to leave out (``exclude.csv`` of ``fx-monai audit``), relative to the data root.
+        links: lists of images that stay on one side of the split (``links.csv``), relative to the data root.
         bits: grey levels that images are kept with, 8 or 16 bit.
         num_workers: data loader processes.
     """
@@ -108,6 +110,8 @@ class DataSection(Section):
     policies: Policies = Policies()
     positive_fraction: dict[Kind, Annotated[float, Field(ge=0, le=1)]] = {}
     skip_unreadable: bool = False
+    exclude: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
     bits: Literal[8, 16] = 8
     num_workers: int = Field(default=0, ge=0)
 

@@ -14,6 +14,7 @@ from fx_monai.data.annotations import annotated_rows
 from fx_monai.data.catalog import find_dataset
 from fx_monai.data.columns import hash_table
 from fx_monai.data.dataset import TaskDataset
+from fx_monai.data.exclusions import excluded_rows, read_exclusions, read_links
 from fx_monai.data.index import index_dataset
 from fx_monai.data.loader import TaskLoader
 from fx_monai.data.manifest import Manifest
@@ -39,6 +40,7 @@ class Experiment:
         stores: decoded images by dataset name.
         splits: train, val or test per row.
         specs: the classes of every task, in the order of the recipe.
+        excluded: by dataset name, the rows that the recipe's lists leave out.
     """
 
     recipe: Recipe
@@ -46,6 +48,11 @@ class Experiment:
     stores: Mapping[str, ImageStore]
     splits: Splits
     specs: Mapping[Task, TaskSpec]
+    excluded: Mapping[str, NDArray[np.bool_]]
+
+    def usable(self, dataset: str) -> NDArray[np.bool_]:
+        """Return, per manifest row, whether the image can be read and isn't excluded."""
+        return self.stores[dataset].valid & ~self.excluded[dataset]
 
     def policies(self, dataset: str) -> Policies:
         """Return what the recipe makes of a dataset's doubtful annotations."""
@@ -57,7 +64,7 @@ class Experiment:
         """Return the manifest rows that are annotated for a task, readable, in a split, and among the records."""
         manifest = self.manifests[task.dataset]
         rows = annotated_rows(manifest, self.specs[task])
-        keep = (self.splits.by_dataset[task.dataset][rows] == split) & self.stores[task.dataset].valid[rows]
+        keep = (self.splits.by_dataset[task.dataset][rows] == split) & self.usable(task.dataset)[rows]
         keep &= chosen_views(manifest, self.policies(task.dataset))[rows]
         if records is not None:
             keep &= np.isin(rows, rows_of(records, task.dataset))
@@ -70,13 +77,14 @@ class Experiment:
             digest.update(name.encode())
             hash_table(manifest.table.select(["image_id"]), digest)
             digest.update(self.splits.by_dataset[name].tobytes())
+            if self.excluded[name].any():
+                digest.update(self.excluded[name].tobytes())
         return digest.hexdigest()[:16]
 
     def records(self, split: str) -> SplitRecords:
         """Return the readable images of a split as dicts with ``dataset``, ``image`` (path), ``image_id``, ``row``."""
         rows = {
-            name: np.flatnonzero((self.splits.by_dataset[name] == split) & self.stores[name].valid)
-            for name in self.manifests
+            name: np.flatnonzero((self.splits.by_dataset[name] == split) & self.usable(name)) for name in self.manifests
         }
         return SplitRecords(self.manifests, rows)
 
@@ -138,7 +146,7 @@ def open_experiment(
 
     Raises:
         ConfigError: the data root is missing, or a class of the recipe is not in the data.
-        DataError: what a reader found wrong, or images that can't be read.
+        DataError: what a reader found wrong, images that can't be read, or a list that can't be read.
     """
     if not data_root.is_dir():
         raise ConfigError(
@@ -155,15 +163,21 @@ def open_experiment(
         fractions=(division.train, division.val, division.test),
         fold=(division.fold, division.folds) if division.folds else None,
         use_official=division.use_official,
+        links=read_links([data_root / name for name in recipe.data.links]) if recipe.data.links else None,
     )
+    exclusions = read_exclusions([data_root / name for name in recipe.data.exclude])
+    excluded = {name: excluded_rows(manifest, exclusions) for name, manifest in manifests.items()}
     specs = {task: _spec(task, manifests[task.dataset], recipe.datasets[task.dataset]) for task in recipe.tasks}
     stores = {name: _store(manifest, recipe, cache_dir, progress) for name, manifest in manifests.items()}
-    experiment = Experiment(recipe, manifests, stores, splits, specs)
+    experiment = Experiment(recipe, manifests, stores, splits, specs, excluded)
     for note in (*splits.notes, *(note for manifest in manifests.values() for note in manifest.notes)):
         report(f"note: {note}")
     for name, store in stores.items():
         for image_id, reason in store.unreadable:
             report(f"left out: {name}, image {image_id}: {reason}")
+    for name, rows in excluded.items():
+        if rows.any():
+            report(f"excluded: {name}, {int(rows.sum())} of {len(rows)} images, by data.exclude")
     for task in recipe.tasks:
         counts = {split: len(experiment.rows(task, split)) for split in ("train", "val", "test")}
         report(f"{task!s:44s} " + "  ".join(f"{split} {count:5d}" for split, count in counts.items()))

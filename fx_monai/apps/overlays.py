@@ -30,7 +30,7 @@ def write_test_overlays(
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for name, manifest in experiment.manifests.items():
-        test = np.flatnonzero((experiment.splits.by_dataset[name] == "test") & experiment.stores[name].valid)
+        test = np.flatnonzero((experiment.splits.by_dataset[name] == "test") & experiment.usable(name))
         marked = present(manifest.table, "boxes") | present(manifest.table, "masks")
         shown = test[marked[test]] if marked[test].any() else test
         for row in shown[:PER_DATASET].tolist():

@@ -13,17 +13,25 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from fx_monai.data.exclusions import link_names
 from fx_monai.data.manifest import Manifest
 
 
-def linked_groups(manifests: Sequence[Manifest]) -> NDArray[np.int64]:
-    """Return the connected component of every row of all manifests, one after another, counted from 0."""
+def linked_groups(manifests: Sequence[Manifest], links: pa.Table | None = None) -> NDArray[np.int64]:
+    """Return the connected component of every row of all manifests, one after another, counted from 0.
+
+    Args:
+        manifests: whose rows.
+        links: further images that belong together, see :func:`fx_monai.data.exclusions.read_links`.
+    """
     # a chunk of its own each, so that long columns never become one array of more than 2 GB
     names = {
         "patient": pa.chunked_array([c for m in manifests for c in m.table.column("patient_id").chunks], pa.string()),
         "source": pa.chunked_array([c for m in manifests for c in m.table.column("source_image").chunks], pa.string()),
-        "file": pa.chunked_array([chunk for m in manifests for chunk in _files(m)], pa.string()),
+        "file": pa.chunked_array([chunk for m in manifests for chunk in image_files(m)], pa.string()),
     }
+    if links is not None:
+        names["link"] = pa.chunked_array([c for m in manifests for c in link_names(m, links).chunks], pa.string())
     size = sum(len(manifest) for manifest in manifests)
     rows, nodes = [], []
     for column in names.values():
@@ -41,7 +49,7 @@ def linked_groups(manifests: Sequence[Manifest]) -> NDArray[np.int64]:
     return labels[: sum(len(manifest) for manifest in manifests)].astype(np.int64)
 
 
-def _files(manifest: Manifest) -> list[pa.Array]:
+def image_files(manifest: Manifest) -> list[pa.Array]:
     """Return the real path of every image; links are followed, each folder is looked at once."""
     root = manifest.root.resolve()
     found = []

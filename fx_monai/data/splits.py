@@ -45,6 +45,7 @@ def assign_splits(
     fractions: tuple[float, float, float],
     fold: tuple[int, int] | None = None,
     use_official: bool = True,
+    links: pa.Table | None = None,
 ) -> Splits:
     """Divide the patients of several datasets.
 
@@ -61,13 +62,14 @@ def assign_splits(
         fractions: train, val, test, of the groups that have no official part.
         fold: (k, n) for cross-validation: test is part k (from 0) of n; official splits are not used.
         use_official: whether to look at official splits.
+        links: further images that belong together, see :func:`fx_monai.data.exclusions.read_links`.
 
     Raises:
         ConfigError: fractions that don't add up to 1 or leave nothing to train on, or a fold out of range.
     """
     _check(fractions, fold)
     ordered = sorted(manifests, key=lambda m: m.dataset)
-    people = _People.of(ordered, seed)
+    people = _People.of(ordered, seed, links)
     val_of_train = fractions[1] / (fractions[0] + fractions[1])
     part = np.full(people.number, _OPEN)
     without_val = np.zeros(people.number, dtype=bool)
@@ -134,8 +136,8 @@ class _People:
         return len(self.order)
 
     @classmethod
-    def of(cls, manifests: Sequence[Manifest], seed: int) -> _People:
-        of_row = linked_groups(manifests)
+    def of(cls, manifests: Sequence[Manifest], seed: int, links: pa.Table | None) -> _People:
+        of_row = linked_groups(manifests, links)
         number = int(of_row.max()) + 1 if len(of_row) else 0
         found = [_findings(manifest) for manifest in manifests]
         starts = np.cumsum([0, *(len(manifest) for manifest in manifests)])

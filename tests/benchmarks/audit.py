@@ -181,7 +181,7 @@ def report(data: Radiographs, half: NDArray[np.bool_]) -> None:
         wrong += int((counted & (patients[first] != patients[second])).sum())
         same_patient += int((counted & (patients[first] == patients[second]) & (ids[first] != ids[second])).sum())
     print(f"false positives: {wrong} of {pairs} pairs of different patients ({wrong / pairs:.1e} per pair)")
-    print(f"other images of the same patient that were taken for copies: {same_patient}")
+    print(f"other images of the same patient that look like copies (the audit asks more of those): {same_patient}")
 
 
 def speed(number: int, data: Radiographs) -> None:

@@ -67,9 +67,8 @@ def hash_images(manifest: Manifest, folder: Path, *, workers: int = 2, progress:
     paths = [path for chunk in manifest.table.column("image_path").chunks for path in chunk.to_pylist()]
     states = [_state(manifest.root / path) for path in paths]
     known = _read(place)
-    number_of = dict(
-        zip(zip(*(known.column(name).to_pylist() for name in SCHEMA.names[:3]), strict=True), range(len(known)))
-    )
+    keys = zip(*(known.column(name).to_pylist() for name in SCHEMA.names[:3]), strict=True)
+    number_of = {key: number for number, key in enumerate(keys)}
     found = np.array([number_of.get((path, *state), -1) for path, state in zip(paths, states, strict=True)])
     missing = np.flatnonzero(found < 0)
     parts = [known]

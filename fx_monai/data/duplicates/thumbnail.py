@@ -24,7 +24,7 @@ def pixel_hash(pixels: Pixels) -> str:
     occurs = np.bincount(pixels.ravel(), minlength=1) > 0
     places = (np.cumsum(occurs) - 1).astype(np.uint16)[pixels]
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(places))
+    digest.update(np.ascontiguousarray(places).data)
     return digest.hexdigest()
 
 
