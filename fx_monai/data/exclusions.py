@@ -46,7 +46,7 @@ def link_names(manifest: Manifest, links: pa.Table) -> pa.ChunkedArray:
     """Return the link of every row of a manifest, "" where there is none."""
     own = _own(manifest, links)
     place = pc.index_in(manifest.table.column("image_id"), own.column("image_id").combine_chunks())
-    return pc.fill_null(own.column("link").combine_chunks().take(place.combine_chunks()), "")
+    return pc.fill_null(own.column("link").take(place), "")
 
 
 def _own(manifest: Manifest, table: pa.Table) -> pa.Table:
