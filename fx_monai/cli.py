@@ -164,6 +164,30 @@ def cache(
     return 1 if any(store.unreadable or store.damaged for store in stores) else 0
 
 
+def show(manifest: str, *, out: str = "", images: int = 12, as_json: bool = False) -> int:
+    """Count what was indexed, per class, view, sex, age and split, and draw a contact sheet with every annotation.
+
+    Example: fx-monai show nih.parquet --out shown
+
+    Args:
+        manifest: file written by `fx-monai index`.
+        out: folder for the contact sheet (PNG) and the counts (JSON); default: only print.
+        images: number of images on the sheet.
+        as_json: print the counts as JSON.
+    """
+    from fx_monai.apps.dataset_statistics import statistics_lines
+    from fx_monai.apps.show import show_manifest
+
+    (indexed,) = _read_manifests([manifest], "show")
+    found = show_manifest(indexed, Path(out) if out else None, images=images)
+    _say(json.dumps(found.statistics, indent=2) if as_json else "\n".join(statistics_lines(found.statistics)))
+    for image, reason in found.unreadable:
+        sys.stderr.write(f"left out: image {image}: {reason}\n")
+    if found.written and not as_json:
+        _say(f"written: {', '.join(str(path) for path in found.written)}")
+    return 1 if found.unreadable else 0
+
+
 def audit(
     *manifests: str,
     out: str = "",
@@ -426,7 +450,21 @@ def export(weights: str, out: str, *, format: str = "onnx", tasks: str = "") -> 
 
 VERBS: dict[str, Callable[..., Any]] = {
     verb.__name__.replace("_", "-"): verb
-    for verb in (demo, datasets, index, audit, cache, train, evaluate, compare, predict, embed, convert_weights, export)
+    for verb in (
+        demo,
+        datasets,
+        index,
+        show,
+        audit,
+        cache,
+        train,
+        evaluate,
+        compare,
+        predict,
+        embed,
+        convert_weights,
+        export,
+    )
 }
 
 
