@@ -113,8 +113,9 @@ def _tile(record: Record, manifest: Manifest) -> Image.Image:
         DataError: the image or a mask can't be read.
     """
     pixels = to_uint8(read_pixels(manifest.root / record.image_path))
-    frame = (record.width, record.height) if record.width else (pixels.shape[1], pixels.shape[0])
-    matrix = letterbox_matrix(*frame, SIDE)
+    height, width = (record.height, record.width) if record.width else pixels.shape
+    frame = (width, height)
+    matrix = letterbox_matrix(width, height, SIDE)
     classes = manifest.classes
     boxes = [
         (
