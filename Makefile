@@ -4,7 +4,7 @@ PYTHON ?= python3
 PY := $(VENV)/bin/python
 RUNS ?= runs
 
-.PHONY: setup train real test test-all lint types check clean
+.PHONY: setup train real ablation test test-all lint types check clean
 
 setup: $(VENV)/.done
 $(VENV)/.done: setup.py pyproject.toml
@@ -14,6 +14,10 @@ $(VENV)/.done: setup.py pyproject.toml
 
 train: setup
 	$(PY) -m fx_monai.apps.make_train --runs "$(RUNS)"
+
+ablation: setup
+	$(PY) -m fx_monai.apps.ablation --runs "$(RUNS)" --out docs/results/ablation.json
+	$(PY) docs/make_results.py
 
 lint: setup
 	$(VENV)/bin/ruff check .

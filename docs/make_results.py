@@ -15,10 +15,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from fx_monai.apps.ablation import ablation_table
 from fx_monai.apps.tables import markdown, mean_line, number, seed_table
 
 HERE = Path(__file__).resolve().parent
 MODELS = ("student", "teacher", "selected")
+NOT_YET = "*Not run yet.*"
 KINDS = {"classification": "auc_macro", "localization": "ap40", "segmentation": "dice_positive"}
 
 
@@ -84,8 +86,15 @@ def folds() -> str:
     return markdown(["fold", "images", "lung Dice", "images", "lung box IoU"], lines)
 
 
+def ablation() -> str:
+    """Return the table of `make ablation`."""
+    rows = [row for result in load("ablation.json") for row in result["rows"]]
+    return ablation_table(rows) if rows else NOT_YET
+
+
 TABLES = {
     "demo": lambda: seeds("demo_seed*.json"),
+    "ablation": ablation,
     "real_small": lambda: seeds("real_small_seed*.json"),
     "real_small views": views,
     "real_small baselines": baselines,

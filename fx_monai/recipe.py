@@ -44,7 +44,7 @@ class DatasetSection(Section):
     Attributes:
         root: folder of the native tree, relative to the data root.
         manifest: manifest file relative to the data root, used instead of indexing ``root``.
-        tasks: kinds to train; they must be annotated.
+        tasks: kinds to train; they must be annotated. With ``[]`` it only takes part in the division of patients.
         options: options of the reader (strings), e.g. ``annotations`` of a COCO file.
         classes: per kind, the classes to train in this order; a kind that isn't named has all its classes.
         allow_missing_images: leave out images that are named but not there, instead of refusing.
@@ -53,7 +53,7 @@ class DatasetSection(Section):
 
     root: str = "."
     manifest: str | None = None
-    tasks: tuple[Kind, ...] = Field(min_length=1)
+    tasks: tuple[Kind, ...]
     options: dict[str, str] = {}
     classes: dict[Kind, tuple[str, ...]] = {}
     allow_missing_images: bool = False
@@ -124,6 +124,7 @@ class ScheduleSection(Section):
         batch_size: images per step.
         lock_fraction: length of a LOCK phase as a fraction of the task's RELEASE phase, rounded down.
         lock_classification: classification gets a LOCK phase too (Foundation X+).
+        lock_release: off makes the LOCK phases RELEASE phases of the same length.
         min_batches: per kind, lower limit of the length of a RELEASE phase; a small dataset is passed several times.
         max_batches: upper limit of the length of a RELEASE phase; absent = one full pass.
         order: ``dataset`` (dataset by dataset, task by task), ``interleaved`` (a batch of every task in turn) or
@@ -138,6 +139,7 @@ class ScheduleSection(Section):
     batch_size: int = Field(ge=1)
     lock_fraction: float = Field(default=0.5, ge=0, le=1)
     lock_classification: bool = False
+    lock_release: bool = True
     min_batches: dict[Kind, int] = {}
     max_batches: int | None = Field(default=None, ge=1)
     order: Order = Order.DATASET
@@ -272,6 +274,12 @@ class Recipe(Section):
     evaluation: EvaluationSection = EvaluationSection()
     checkpoint: CheckpointSection = CheckpointSection()
     compute: ComputeSection = ComputeSection()
+
+    @model_validator(mode="after")
+    def _check(self) -> Recipe:
+        if not self.tasks:
+            raise ValueError("datasets: none of them has a task")
+        return self
 
     @property
     def tasks(self) -> tuple[Task, ...]:

@@ -178,6 +178,7 @@ class TrainingSession:
             cycles=cycles or section.cycles,
             lock_fraction=section.lock_fraction,
             lock_classification=section.lock_classification,
+            lock_release=section.lock_release,
             min_batches=section.min_batches,
             max_batches=section.max_batches,
             order=section.order,

@@ -120,6 +120,7 @@ def build_schedule(
     batches_per_step: int | Literal["all"] = 1,
     lock_fraction: float = 0.5,
     lock_classification: bool = False,
+    lock_release: bool = True,
     min_batches: Mapping[Kind, int] | None = None,
     max_batches: int | None = None,
     seed: int = 0,
@@ -133,6 +134,7 @@ def build_schedule(
         batches_per_step: batches whose gradients one optimiser step sums; ``all`` = as many as there are tasks.
         lock_fraction: a LOCK phase has ``floor(lock_fraction * release batches)``; one of 0 batches is left out.
         lock_classification: classification has a LOCK phase too (Foundation X+); otherwise RELEASE only.
+        lock_release: off makes the LOCK phases RELEASE phases of the same length.
         min_batches: per kind, lower limit for RELEASE phases; a small dataset is passed several times.
         max_batches: upper limit for RELEASE phases.
         seed: of the shuffled order.
@@ -145,17 +147,18 @@ def build_schedule(
         release = min(release, max_batches or release)
         locks = lock_classification or task.kind is not Kind.CLASSIFICATION
         lengths.append((task, math.floor(lock_fraction * release) if locks else 0, release))
+    first = Mode.LOCK if lock_release else Mode.RELEASE
     if order is Order.DATASET:
         sequences = [
             (mode, [task] * length)
             for task, lock, release in lengths
-            for mode, length in ((Mode.LOCK, lock), (Mode.RELEASE, release))
+            for mode, length in ((first, lock), (Mode.RELEASE, release))
         ]
     else:
         mix = _interleaved if order is Order.INTERLEAVED else _shuffled_by_root
         locked = {task: lock for task, lock, _ in lengths if lock}
         released = {task: release for task, _, release in lengths}
-        sequences = [(Mode.LOCK, mix(locked, seed)), (Mode.RELEASE, mix(released, seed))]
+        sequences = [(first, mix(locked, seed)), (Mode.RELEASE, mix(released, seed))]
     per_step = len(lengths) if batches_per_step == "all" else batches_per_step
     return Schedule(tuple(Phase(tuple(tasks), mode, per_step) for mode, tasks in sequences if tasks), cycles)
 

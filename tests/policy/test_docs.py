@@ -23,11 +23,11 @@ def test_result_tables_match_the_stored_files():
     assert results_page().render(page) == page
 
 
-def test_every_table_of_the_page_has_numbers():
+def test_every_table_of_the_page_has_numbers_or_says_that_it_was_not_run():
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     tables = re.findall(r"<!-- table: ([\w ]+) -->\n(.*?)<!-- end -->", page, flags=re.DOTALL)
     assert {name for name, _ in tables} == set(results_page().TABLES)
-    assert all(re.search(r"\d\.\d{3}", text) for _, text in tables)
+    assert all(re.search(r"\d\.\d{3}", text) or text.strip() == results_page().NOT_YET for _, text in tables)
 
 
 def test_readme_names_only_what_exists():
