@@ -24,7 +24,7 @@ class History:
 
     Attributes:
         phases: rows with cycle (from 1), phase_number, dataset, kind, mode, steps, seconds of the phase,
-            teacher_initial_weight and mean losses.
+            teacher_initial_weight (before an update that follows the task or the cycle) and mean losses.
         scores: rows with cycle, step, dataset, kind, split, model (``student`` or ``teacher``), metric, value.
     """
 

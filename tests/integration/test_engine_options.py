@@ -49,7 +49,8 @@ def test_ark(tmp_path, data):
     # two cycles of two steps: c = 0 in the first, half-way along the cosine in the second
     assert weights == pytest.approx([0.0, 0.0, 0.25, 0.25])
     assert session.teacher.initial_weight == pytest.approx(0.9 * 0.95)
-    assert [row["teacher_initial_weight"] for row in session.history.phases] == pytest.approx([0.9, 0.855])
+    # noted at the end of a phase, before the update at the end of the task
+    assert [row["teacher_initial_weight"] for row in session.history.phases] == pytest.approx([1.0, 0.9])
 
 
 def test_a_task_is_added_to_trained_weights(tmp_path, data):
@@ -62,15 +63,14 @@ def test_a_task_is_added_to_trained_weights(tmp_path, data):
     assert all(torch.equal(new.teacher.trunk.state_dict()[n.removeprefix("trunk.")], before[n]) for n in shared)
 
 
+@pytest.mark.slow
 def test_compiled_trunk_keeps_names_and_values(tmp_path, data, monkeypatch):
     # without a C++ compiler: the graph is traced, and run as it is
     compile_module = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compile_module(self, backend="eager"))
     changes = {"datasets": CSV, "schedule.cycles": 1}
-    plain, compiled = (
-        train(tmp_path / "a", data, **changes),
-        train(tmp_path / "b", data, **changes, **{"compute.compile": True}),
-    )
+    plain = train(tmp_path / "a", data, **changes)
+    compiled = train(tmp_path / "b", data, **changes, **{"compute.compile": True})
     assert plain.network.state_dict().keys() == compiled.network.state_dict().keys()
     for name, value in plain.network.named_parameters():
         torch.testing.assert_close(compiled.network.get_parameter(name), value, rtol=1e-4, atol=1e-5)
