@@ -1,5 +1,9 @@
 """Two processes with half batches do what one process does with whole ones."""
 
+import shutil
+import subprocess
+import sys
+
 import pytest
 import torch
 from ignite.engine import Events
@@ -17,8 +21,10 @@ from fx_monai.engine.schedule import build_schedule
 from fx_monai.engine.trainer import CyclicTrainer
 from fx_monai.models.config import BackboneConfig, LocalizationConfig, ModelConfig, SegmentationConfig
 from fx_monai.models.foundation_x import FoundationX
+from fx_monai.models.weights import load_network
+from fx_monai.shipped import shipped_folder
 from fx_monai.types import Kind, Task, TaskSpec
-from tests.builders import tiny_manifest
+from tests.builders import tiny_data_root, tiny_manifest, tiny_recipe
 from tests.processes import run_together
 
 SPECS = [TaskSpec(Task("tiny", kind), ("square",)) for kind in Kind]
@@ -79,6 +85,25 @@ def train(datasets):
 
     trainer.run()
     return steps
+
+
+@pytest.mark.slow
+def test_torchrun_trains_the_bundle_with_one_writer(tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(shipped_folder("bundle"), bundle, ignore=shutil.ignore_patterns("eval", "data", "*.pt"))
+    recipe, data = tiny_recipe(tmp_path / "tiny.yaml"), tiny_data_root(tmp_path / "data")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += ["-m", "monai.bundle", "run", "training"]
+    command += ["--config_file", "['configs/train.json','configs/multi_gpu_train.json']"]
+    command += ["--recipe", str(recipe), "--dataset_dir", str(data)]
+    result = subprocess.run(command, cwd=bundle, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.stdout.count("| coco") == 2
+    assert result.stdout.count("weights     ") == 1
+    assert load_network(bundle / "models" / "model.pt").card.recipe == "tiny"
+    state = torch.load(bundle / "eval" / "checkpoint.pt", weights_only=True)
+    assert len(state["rng"]) == 2
+    assert len(state["modules"]["history"]["phases"]) == 10
 
 
 @pytest.fixture(scope="module")
