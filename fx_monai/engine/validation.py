@@ -62,7 +62,8 @@ class Validation:
         return self.patience is not None and self._without_gain >= self.patience
 
     def attach(self, engine: Engine) -> None:
-        """Evaluate at the end of cycles."""
+        """Evaluate at the end of cycles; a run whose patience has run out doesn't begin again."""
+        engine.add_event_handler(Events.STARTED, self._stop_if_exhausted)
         engine.add_event_handler(ScheduleEvents.CYCLE_COMPLETED, self._note_due)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
@@ -75,6 +76,9 @@ class Validation:
     def __call__(self, engine: Engine) -> None:
         """Evaluate when the cycle that just ended is due."""
         self.catch_up(engine)
+        self._stop_if_exhausted(engine)
+
+    def _stop_if_exhausted(self, engine: Engine) -> None:
         if self.exhausted:
             engine.terminate()
 

@@ -53,6 +53,17 @@ def test_ark(tmp_path, data):
     assert [row["teacher_initial_weight"] for row in session.history.phases] == pytest.approx([1.0, 0.9])
 
 
+def test_early_stop_is_final(tmp_path, data):
+    changes = {"datasets": CSV, "schedule.cycles": 9, "evaluation.patience": 1}
+    stopped = train(tmp_path / "out", data, **changes)
+    last = stopped.history.scores[-1]["cycle"]
+    # two validation images: the AUC can't rise often
+    assert last < 9
+    resumed = train(tmp_path / "out", data, resume=True, **changes)
+    assert resumed.history.scores[-1]["cycle"] == last
+    assert len(resumed.history.phases) == last
+
+
 def test_a_task_is_added_to_trained_weights(tmp_path, data):
     old = train(tmp_path / "old", data, **{"datasets": CSV, "schedule.cycles": 1})
     new = make_session(tmp_path / "new", data, init_from=str(tmp_path / "old" / "checkpoint.pt"))
