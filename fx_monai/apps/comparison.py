@@ -20,7 +20,7 @@ from fx_monai.metrics.localization import LocalizationScores
 from fx_monai.metrics.resampling import Counts, Measured, bootstrap, interval
 from fx_monai.metrics.scores import primary_metric
 from fx_monai.metrics.segmentation import SegmentationScores
-from fx_monai.metrics.task_scores import TaskScores, mean_of_defined
+from fx_monai.metrics.task_scores import TaskScores, means
 from fx_monai.types import Kind, Task
 
 ALL = "mean over datasets"
@@ -217,12 +217,13 @@ def _mean_rows(
     names = list(next(iter(tasks.values())))
 
     def measure(counts: Counts) -> Measured:
+        counts = np.hstack([np.ones((len(patients), 1), np.float32), counts])
         per_run = {}
         for name in names:
             own = [runs[name] for runs in tasks.values()]
             each = [s.scores.measure(counts[np.searchsorted(patients, s.patients)])[metric] for s in own]
-            per_run[name] = mean_of_defined(np.stack(each))
-        return per_run
+            per_run[name] = np.stack(each)
+        return {name: values[1:] for name, values in means(per_run).items()}
 
     common = {
         "dataset": ALL,

@@ -62,8 +62,7 @@ class ClassificationScores(TaskScores):
         scores = self.probs if self.spec.exclusive else self.logits
         return [rank(scores[:, k], self.labels[:, k]) for k in range(len(self.spec.classes))]
 
-    def measure(self, counts: Counts) -> Measured:
-        """See :meth:`TaskScores.measure`."""
+    def _measure(self, counts: Counts) -> Measured:
         undefined = (np.full(counts.shape[1], np.nan),) * 2
         ranked = [undefined if item is None else item.auc_and_ap(counts) for item in self.ranking]
         per_class = {

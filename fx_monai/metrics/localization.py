@@ -14,7 +14,7 @@ from fx_monai.metrics.dice import mean_where
 from fx_monai.metrics.froc import MIN_IOU, RATE_NAMES, sensitivity_at_rates
 from fx_monai.metrics.mean_ap import THRESHOLDS, iou_of_best_box, named_thresholds, precision_at_thresholds
 from fx_monai.metrics.resampling import Counts, Measured
-from fx_monai.metrics.task_scores import TaskScores, mean_of_defined, means
+from fx_monai.metrics.task_scores import TaskScores, means
 
 _ALL_THRESHOLDS = np.concatenate([[MIN_IOU], THRESHOLDS])
 
@@ -48,16 +48,14 @@ class LocalizationScores(TaskScores):
         """IoU of the best-scored box, (N, K), NaN where there is no true box."""
         return iou_of_best_box(self.found, self.truth, num_classes=len(self.spec.classes))
 
-    def measure(self, counts: Counts) -> Measured:
-        """See :meth:`TaskScores.measure`."""
+    def _measure(self, counts: Counts) -> Measured:
         ap = np.stack([precision_at_thresholds(own, counts)[1:] for own in self.matches], axis=1)
         sensitivity = np.stack([sensitivity_at_rates(own, counts) for own in self.matches], axis=1)
         per_class = dict(zip(("ap40", "ap50", "ap50_95"), named_thresholds(ap), strict=True))
         per_class["box_iou"] = mean_where(self.best_iou, ~np.isnan(self.best_iou), counts)
         per_class["cpm"] = sensitivity.mean(axis=0)
         result = means(per_class)
-        for name, values in zip(RATE_NAMES, sensitivity, strict=True):
-            result[f"froc_{name}"] = mean_of_defined(values)
+        result |= means({f"froc_{name}": values for name, values in zip(RATE_NAMES, sensitivity, strict=True)})
         for name, values in per_class.items():
             result |= self.named(name, values)
         return result

@@ -35,8 +35,7 @@ class SegmentationScores(TaskScores):
     hd95_px: NDArray[np.float64] | None = None
     spacing_mm: NDArray[np.float64] | None = None
 
-    def measure(self, counts: Counts) -> Measured:
-        """See :meth:`TaskScores.measure`."""
+    def _measure(self, counts: Counts) -> Measured:
         per_class = {}
         for name, (values, known) in self._per_image().items():
             chosen = self.annotated & known[:, None]

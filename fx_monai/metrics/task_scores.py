@@ -30,11 +30,12 @@ class TaskScores(ABC):
         """Number of images."""
         return len(self.rows)
 
-    @abstractmethod
     def measure(self, counts: Counts) -> Measured:
         """Return every score of the task on every resample, NaN where one isn't defined.
 
-        A mean over classes is over those that are defined.
+        A mean over classes is over those that are defined on all images. Where a resample leaves one of them undefined
+        (no positive image drawn), its value over all images stands in: without it, a resample would score higher for
+        having lost a rare and hard class.
 
         Args:
             counts: (N, R), how often a resample holds an image.
@@ -42,6 +43,13 @@ class TaskScores(ABC):
         Returns:
             name -> (R,); a name is a metric, or ``metric/class``.
         """
+        whole = np.ones((self.num_images, 1), dtype=np.float32)
+        measured = self._measure(np.hstack([whole, counts]))
+        return {name: values[1:] for name, values in measured.items()}
+
+    @abstractmethod
+    def _measure(self, counts: Counts) -> Measured:
+        """Return every score on every resample, of which the first holds every image once."""
 
     @abstractmethod
     def select(self, chosen: NDArray[np.integer] | NDArray[np.bool_]) -> TaskScores:
@@ -57,13 +65,14 @@ class TaskScores(ABC):
         return {f"{metric}/{name}": values for name, values in zip(self.spec.classes, per_class, strict=True)}
 
 
-def mean_of_defined(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean over classes of those that are defined, (K, R) -> (R,), NaN where none is."""
-    defined = ~np.isnan(values)
-    count = defined.sum(axis=0)
-    return np.where(defined, values, 0).sum(axis=0) / np.where(count > 0, count, np.nan)
-
-
 def means(named: Mapping[str, NDArray[np.float64]]) -> Measured:
-    """Return the mean over classes of every (K, R) array."""
-    return {name: mean_of_defined(values) for name, values in named.items()}
+    """Return the mean over rows of every (K, R) array, whose first column is that of all images: name -> (R,).
+
+    See :meth:`TaskScores.measure` for rows that aren't defined; NaN when none is.
+    """
+    result = {}
+    for name, values in named.items():
+        defined = values[~np.isnan(values[:, 0])]
+        filled = np.where(np.isnan(defined), defined[:, :1], defined)
+        result[name] = filled.mean(axis=0) if len(filled) else np.full(values.shape[1], np.nan)
+    return result

@@ -179,7 +179,7 @@ def test_divided_evaluation_has_the_scores_of_the_whole(tmp_path):
         torch.manual_seed(0)
         network = FoundationX(CONFIG, SPECS)
         evaluator = MatrixEvaluator(
-            device="cpu", datasets=datasets, networks={"student": network}, split="val", batch_size=2
+            device="cpu", datasets=datasets, networks={"student": network}, split="val", batch_size=2, detailed=True
         )
         evaluator.run()
         return evaluator.rows, evaluator.means

@@ -45,6 +45,8 @@ def test_a_positive_child_is_positive_and_a_negative_child_says_nothing():
     np.testing.assert_array_equal(truth_of("edema", scores, WORDS), [0, 0, 1, 0, 1])
     alone = ClassificationScores(SPECS[OTHER], np.arange(5), labels * 0, labels)
     np.testing.assert_array_equal(truth_of("edema", alone, WORDS), [nan] * 5)
+    # Haze is only close to an opacity
+    np.testing.assert_array_equal(truth_of("opacity", alone, WORDS), [0, 0, 1, 0, 1])
 
 
 def test_all_heads_are_listed_with_the_mean_of_their_ranks(tmp_path):
