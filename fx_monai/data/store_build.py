@@ -27,7 +27,8 @@ from fx_monai.data.store_decode import Decode, decoding
 from fx_monai.errors import ConfigError, DataError
 from fx_monai.files import write_text
 
-VERSION = "4"
+# raised whenever files are read or resampled to other pixels
+VERSION = "5"
 CHUNK = 128
 PIXELS = "images.npy"
 # what is read whole when a store is opened
