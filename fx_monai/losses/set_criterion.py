@@ -24,8 +24,6 @@ from fx_monai.ops.boxes import elementwise_iou
 from fx_monai.ops.global_sum import global_sum
 
 CLASS_WEIGHT, L1_WEIGHT, GIOU_WEIGHT, EDGE_WEIGHT = 1.0, 5.0, 2.0, 0.15
-# the usual weights add up to 8 for an untrained network; other tasks begin at about 1
-_SCALE = 1 / 6
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def set_criterion(predictions: Mapping[str, Tensor], targets: BoxTargets) -> dic
         for part in ("class_loss", "box_loss", "edge_loss"):
             if f"{name}{part}" in totals:
                 whole = f"{name}loss" if name else part
-                parts[whole] = parts.get(whole, 0.0) + _SCALE * totals[f"{name}{part}"] / divisor
+                parts[whole] = parts.get(whole, 0.0) + totals[f"{name}{part}"] / divisor
     return parts
 
 
