@@ -13,38 +13,40 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from fx_monai import __version__
 from fx_monai.apps.devices import choose_device, seed_everything
 from fx_monai.apps.experiment import Experiment, open_experiment
+from fx_monai.apps.from_recipe import (
+    make_class_weights,
+    make_learning_rate,
+    make_optimiser,
+    make_precision,
+    make_ramp,
+    make_schedule,
+    make_teacher,
+    primary_task,
+)
 from fx_monai.apps.output_folder import check_output
 from fx_monai.apps.results import write_results
-from fx_monai.data.loader import TaskLoader
 from fx_monai.engine.checkpoint import RunState
-from fx_monai.engine.ema_teacher import EMATeacher, count_updates
+from fx_monai.engine.ema_teacher import count_updates
 from fx_monai.engine.evaluator import MatrixEvaluator
 from fx_monai.engine.history import History
-from fx_monai.engine.learning_rate import LearningRate, by_cycle, by_step
-from fx_monai.engine.optim import build_optimiser
 from fx_monai.engine.phase_audit import PhaseAudit
-from fx_monai.engine.precision import usable_precision
 from fx_monai.engine.processes import is_writer, join, leave, rank, wait_for_all
 from fx_monai.engine.progress import Progress
-from fx_monai.engine.ramp import Ramp
 from fx_monai.engine.saving import Checkpoints
-from fx_monai.engine.schedule import Schedule, build_schedule
+from fx_monai.engine.schedule import Schedule
 from fx_monai.engine.tracking import MLflowTracker
 from fx_monai.engine.trainer import CyclicTrainer
 from fx_monai.engine.validation import Scores, Validation
 from fx_monai.errors import ConfigError
-from fx_monai.losses.task_loss import class_weight_of
 from fx_monai.models.card import ModelCard
 from fx_monai.models.continual import start_from
 from fx_monai.models.foundation_x import FoundationX
 from fx_monai.models.weights import write_weights
 from fx_monai.recipe import Recipe, load_recipe
-from fx_monai.types import Task
 
 PHANTOM_NOTE = "trained on phantoms"
 
@@ -103,23 +105,17 @@ class TrainingSession:
         root = prepare_data_root(self.recipe, data_root)
         seed_everything(self.recipe.seed)
         self.experiment: Experiment = open_experiment(self.recipe, data_root=root, report=say)
-        self.network = FoundationX(self.recipe.model, list(self.experiment.specs.values()), primary=self._primary()).to(
-            self.device
-        )
+        self.network = FoundationX(
+            self.recipe.model, list(self.experiment.specs.values()), primary=primary_task(self.recipe)
+        ).to(self.device)
         if self.recipe.init_from and not resume:
             for note in start_from(self.network, Path(self.recipe.init_from)):
                 say(f"note: {note}")
         if not is_writer():
             # the same weights everywhere, but random layers of their own
             torch.manual_seed(self.recipe.seed + rank())
-        self.optimiser = build_optimiser(
-            self.network.module_groups(),
-            backbone=self.recipe.optimiser.backbone,
-            trunk=self.recipe.optimiser.trunk,
-            heads=self.recipe.optimiser.heads,
-            weight_decay=self.recipe.optimiser.weight_decay,
-        )
-        self.teacher = self._teacher()
+        self.optimiser = make_optimiser(self.recipe, self.network)
+        self.teacher = make_teacher(self.recipe, self.network)
         if self.recipe.compute.compile:
             # in place, so that names in the weights stay what they are
             for network in self.networks().values():
@@ -127,25 +123,11 @@ class TrainingSession:
         self.history = History(self.teacher)
         self.tracker: MLflowTracker | None = None
 
-    def _primary(self) -> Task | None:
-        return next((task for task in self.recipe.tasks if str(task) == self.recipe.primary), None)
-
     def networks(self) -> dict[str, FoundationX]:
         """Return what is evaluated: the student, and (if there is one) the teacher's trunk with the student's heads."""
         if self.teacher is None:
             return {"student": self.network}
         return {"student": self.network, "teacher": self.network.with_trunk(self.teacher.trunk)}
-
-    def _teacher(self) -> EMATeacher | None:
-        section = self.recipe.teacher
-        if not section.enabled:
-            return None
-        return EMATeacher(
-            self.network.trunk,
-            ema_momentum=_ramp(section.ema_momentum, section.ema_momentum_end),
-            update=section.update,
-            parts=section.parts,
-        )
 
     def evaluator(
         self,
@@ -169,36 +151,7 @@ class TrainingSession:
     def schedule(self, records: Sequence[Mapping[str, Any]] | None = None, cycles: int | None = None) -> Schedule:
         """Return the schedule over the given training records (default: all)."""
         loaders = self.experiment.loaders(records if records is not None else self.experiment.records("train"))
-        return self._schedule(loaders, cycles)
-
-    def _schedule(self, loaders: Mapping[Task, Any], cycles: int | None) -> Schedule:
-        section = self.recipe.schedule
-        return build_schedule(
-            {task: loader.num_batches for task, loader in loaders.items()},
-            cycles=cycles or section.cycles,
-            lock_fraction=section.lock_fraction,
-            lock_classification=section.lock_classification,
-            lock_release=section.lock_release,
-            min_batches=section.min_batches,
-            max_batches=section.max_batches,
-            order=section.order,
-            batches_per_step=section.accumulate,
-            seed=self.recipe.seed,
-        )
-
-    def _learning_rate(self, schedule: Schedule) -> LearningRate:
-        section = self.recipe.optimiser
-        if section.rate_schedule == "cycles":
-            return LearningRate(self.optimiser, by_cycle(schedule, final_fraction=section.final_fraction))
-        factor = by_step(schedule, warmup_steps=section.warmup_steps, final_fraction=section.final_fraction)
-        return LearningRate(self.optimiser, factor)
-
-    def _precision(self) -> str:
-        wanted = self.recipe.compute.precision
-        usable = usable_precision(wanted, self.device)
-        if usable != wanted:
-            say(f"note: {self.device.type} has no {wanted} arithmetic of its own; training in {usable}")
-        return usable
+        return make_schedule(self.recipe, loaders, cycles)
 
     def trainer(
         self,
@@ -218,7 +171,7 @@ class TrainingSession:
         """
         recipe = self.recipe
         loaders = self.experiment.loaders(records if records is not None else self.experiment.records("train"))
-        schedule = self._schedule(loaders, max_epochs)
+        schedule = make_schedule(recipe, loaders, max_epochs)
         extra = list(train_handlers or ())
         validator = validator or self.evaluator("val")
         validation = Validation(
@@ -229,7 +182,7 @@ class TrainingSession:
             keep_task=self._keep_task if recipe.checkpoint.best_per_task else None,
             patience=recipe.evaluation.patience,
         )
-        handlers: list[Any] = [self._learning_rate(schedule), self.history, validation]
+        handlers: list[Any] = [make_learning_rate(recipe, self.optimiser, schedule), self.history, validation]
         if recipe.schedule.audit:
             handlers.insert(0, PhaseAudit(self.network.module_groups()))
         if is_writer() and not any(type(handler).__name__ == "MLFlowHandler" for handler in extra):
@@ -247,12 +200,12 @@ class TrainingSession:
             schedule=schedule,
             loaders=loaders,
             teacher=self.teacher,
-            consistency=_ramp(recipe.teacher.consistency, recipe.teacher.consistency_end),
+            consistency=make_ramp(recipe.teacher.consistency, recipe.teacher.consistency_end),
             clip_norm=recipe.optimiser.clip_norm,
             losses=recipe.losses,
-            class_weights=self._class_weights(loaders),
+            class_weights=make_class_weights(recipe, loaders),
             unit_losses=recipe.schedule.unit_losses,
-            precision=self._precision(),
+            precision=make_precision(recipe, self.device, say),
             train_handlers=[*handlers, *extra],
         )
         state = self._run_state(trainer, validation)
@@ -263,15 +216,6 @@ class TrainingSession:
             say(f"resumed at step {trainer.state.iteration} of {schedule.total_steps}")
             validation.catch_up(trainer)
         return trainer
-
-    def _class_weights(self, loaders: Mapping[Task, TaskLoader]) -> dict[Task, Tensor]:
-        weights = {}
-        for task, loader in loaders.items():
-            counts = loader.dataset.label_counts()
-            weight = class_weight_of(loader.dataset.spec, self.recipe.losses, counts) if counts is not None else None
-            if weight is not None:
-                weights[task] = weight
-        return weights
 
     def _run_state(self, trainer: CyclicTrainer, validation: Validation) -> RunState:
         modules = {
@@ -401,10 +345,6 @@ def prepare_data_root(recipe: Recipe, data_root: str | Path) -> Path:
         )
     wait_for_all()
     return root
-
-
-def _ramp(start: float, end: float | None) -> Ramp:
-    return Ramp(start, start if end is None else end)
 
 
 def _describe(session: TrainingSession) -> None:
