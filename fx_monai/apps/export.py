@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -155,6 +156,8 @@ def _load_torchscript(path: Path) -> Run:
 def _write_onnx(module: ExportedNetwork, path: Path) -> None:
     import onnx
 
+    # it warns about every constant it doesn't fold; the comparison tells whether the file is right
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)
     program = torch.onnx.export(
         module,
         (_traced(module),),
