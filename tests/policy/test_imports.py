@@ -5,7 +5,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "fx_monai"
 ORDER = [
-    {"errors", "types", "keys", "shipped", "progress", "files"},
+    {"errors", "types", "keys", "shipped", "progress", "files", "key_values"},
     {"ops"},
     {"data"},
     {"demo"},
@@ -14,7 +14,7 @@ ORDER = [
     {"recipe"},
     {"engine"},
     {"apps"},
-    {"cli", "__main__"},
+    {"verbs", "cli", "__main__"},
 ]
 LEVEL = {name: number for number, names in enumerate(ORDER) for name in names}
 PURE = ["ops", "losses", "metrics", "engine/schedule.py"]

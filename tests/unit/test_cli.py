@@ -65,9 +65,9 @@ def test_dates_stay_text_and_dashes_become_underscores(capsys, monkeypatch):
 
 
 def test_set_takes_lists_and_may_be_repeated(capsys, monkeypatch):
-    from fx_monai import cli
+    from fx_monai.key_values import recipe_values
 
-    assert cli._values("a.b=[x,y],c=1,d={e: [1,2]}") == {"a.b": ["x", "y"], "c": 1, "d": {"e": [1, 2]}}
+    assert recipe_values("a.b=[x,y],c=1,d={e: [1,2]}") == {"a.b": ["x", "y"], "c": 1, "d": {"e": [1, 2]}}
     seen = {}
 
     def verb(name: "str", *, set: "str" = "") -> None:
