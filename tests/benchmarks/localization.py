@@ -83,7 +83,7 @@ def evaluate(model: torch.nn.Module, experiment: Experiment, task: Task) -> dict
         for raw in evaluation_batches(experiment.dataset(task, "test", augmented=False), batch_size=16):
             batch = to_device(raw, torch.device("cpu"))
             scorer.add(model.predict(batch["image"]), batch)
-    return {name: value for name, value in scorer.scores().items() if name in ("ap40", "ap50", "ap50_95")}
+    return {name: value for name, value in scorer.scores().values().items() if name in ("ap40", "ap50", "ap50_95")}
 
 
 def run(args: argparse.Namespace) -> None:
