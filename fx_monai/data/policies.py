@@ -42,7 +42,8 @@ class Policies:
             0.85, the "LSR-Ones" of Ark and Foundation X).
         unmentioned: what a label that a labelled image doesn't mention becomes: ``ignore`` (unknown) or ``zeros``.
         label_consensus: several readers' labels become: ``agreement`` (unknown where they disagree), ``any`` (present
-            when one says so), ``majority`` (when more than half say so) or ``all``.
+            when one says so), ``majority`` (when more than half say so) or ``all``; but for ``agreement``, readers who
+            are uncertain don't count beside others.
         box_consensus: several readers' boxes become: ``any`` (all of them as drawn), ``fusion`` (one box per lesion,
             the mean of its boxes), ``majority`` (such boxes that more than half of the readers drew) or ``all``.
         views: views that are used; ``unknown`` = images whose view isn't told.
@@ -82,10 +83,11 @@ def decided_labels(manifest: Manifest, policies: Policies, seed: int) -> NDArray
         policies: what is decided.
         seed: of smoothed labels; a row's value depends on nothing else.
     """
-    labels = _consensus(manifest, policies.label_consensus)
+    labels, read = _consensus(manifest, policies.label_consensus)
     if policies.unmentioned == "zeros":
-        labelled = ~np.asarray(np.isnan(labels)).all(axis=1, keepdims=True)
-        labels[labelled & np.isnan(labels)] = 0
+        # what readers disagree on was mentioned, and stays unknown
+        mentioned = read | ~np.isnan(labels)
+        labels[mentioned.any(axis=1, keepdims=True) & ~mentioned] = 0
     unsure: NDArray[np.bool_] = np.asarray(labels == UNCERTAIN)
     if policies.uncertain == "smooth":
         for row in np.flatnonzero(unsure.any(axis=1)).tolist():
@@ -137,18 +139,24 @@ def readers_per_row(manifest: Manifest) -> NDArray[np.int64]:
     return np.maximum(from_labels, np.bincount(pairs[:, 0], minlength=len(manifest)))
 
 
-def _consensus(manifest: Manifest, rule: str) -> NDArray[np.float32]:
+def _consensus(manifest: Manifest, rule: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the labels after a rule, and which of them a reader gave; both (rows, classes).
+
+    Readers who are uncertain don't count, unless nobody else gave that label: then it is uncertain.
+    """
     width = len(manifest.classes.labels)
     labels = label_matrix(manifest.table, width).copy()
     votes = ragged(manifest.table, "reader_labels")
-    if rule == "agreement" or not len(votes.items):
-        return labels
+    if not len(votes.items):
+        return labels, np.zeros(labels.shape, dtype=bool)
     values = np.asarray(pc.list_flatten(votes.field("labels")), dtype=np.float32).reshape(-1, width)
-    present, told = _sums(values == 1, votes, len(labels)), _sums(~np.isnan(values), votes, len(labels))
-    held = {"any": present > 0, "majority": 2 * present > told, "all": present == told}[rule]
-    read = told > 0
-    labels[read] = held[read]
-    return labels
+    present, absent, unsure = (_sums(values == value, votes, len(labels)) for value in (1, 0, UNCERTAIN))
+    if rule != "agreement":
+        held = {"any": present > 0, "majority": present > absent, "all": absent == 0}[rule]
+        told = present + absent > 0
+        labels[told] = held[told]
+        labels[~told & (unsure > 0)] = UNCERTAIN
+    return labels, present + absent + unsure > 0
 
 
 def _sums(flags: NDArray[np.bool_], votes: Ragged, rows: int) -> NDArray[np.int64]:

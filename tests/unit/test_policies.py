@@ -67,6 +67,23 @@ def test_a_reader_who_says_nothing_has_no_vote(tmp_path):
         np.testing.assert_array_equal(labels, [expected], err_msg=rule)
 
 
+def test_what_readers_disagree_on_is_not_unmentioned(tmp_path):
+    votes = [("R1", [1.0, 1.0, NAN]), ("R2", [1.0, 0.0, NAN])]
+    policies = Policies(label_consensus="agreement", unmentioned="zeros")
+    rows = ({"labels": [1.0, NAN, NAN], "reader_labels": votes}, {"labels": [NAN] * 3, "reader_labels": [votes[1]]})
+    labels = decided_labels(manifest(tmp_path, *rows), policies, seed=0)
+    np.testing.assert_array_equal(labels, [[1, NAN, 0], [NAN, NAN, 0]])
+
+
+@pytest.mark.parametrize("rule", ["any", "majority", "all"])
+def test_an_uncertain_reader_neither_denies_nor_confirms(tmp_path, rule):
+    votes = [("R1", [-1.0, -1.0, -1.0]), ("R2", [-1.0, 1.0, 0.0])]
+    row = {"labels": [-1.0, NAN, NAN], "reader_labels": votes}
+    for uncertain, value in (("ignore", NAN), ("ones", 1)):
+        policies = Policies(label_consensus=rule, uncertain=uncertain)
+        np.testing.assert_array_equal(decided_labels(manifest(tmp_path, row), policies, seed=0), [[value, 1, 0]])
+
+
 # one lesion drawn by three readers, one by one reader twice, one of another class at the first place
 CORNERS = np.array(
     [[10, 10, 50, 50], [12, 10, 52, 50], [8, 10, 48, 50], [70, 70, 90, 90], [70, 70, 90, 92], [10, 10, 50, 50]],
