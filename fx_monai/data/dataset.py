@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from monai.data import Dataset
 from numpy.typing import NDArray
 
 from fx_monai.data.annotations import task_annotations
+from fx_monai.data.laterality import has_side, mirror_swaps
 from fx_monai.data.manifest import Manifest
 from fx_monai.data.policies import Policies
 from fx_monai.data.store import ImageStore
@@ -42,11 +42,11 @@ class TaskDataset(Dataset):
         augmentation: None = the stored image as it is, and no second view.
         seed: of augmentation and smoothed labels.
         policies: what becomes of uncertain labels and of readers who disagree.
-        laterality: pairs of class names that a mirror image swaps.
+        laterality: pairs of class names that a mirror image swaps, beside those that the names themselves tell.
 
     Raises:
-        ConfigError: a class is not in the manifest, or flips are asked for with left and right classes that no pair
-            names.
+        ConfigError: a class is not in the manifest, or flips are asked for with a left or right class whose mirror
+            image is none of the classes.
     """
 
     def __init__(
@@ -128,20 +128,13 @@ def _to_tensor(key: str, value: Any) -> torch.Tensor:
 
 
 def _swaps(spec: TaskSpec, laterality: Sequence[tuple[str, str]], augmentation: Augmentation) -> dict[int, int]:
-    swap: dict[int, int] = {}
-    for pair in laterality:
-        if all(name in spec.classes for name in pair):
-            a, b = (spec.classes.index(name) for name in pair)
-            swap |= {a: b, b: a}
-    # words of "left lung", "left_lung" and "LeftLung"; "bright" has no side
-    words = [{word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)} for name in spec.classes]
-    sided = [index for index, own in enumerate(words) if own & {"left", "right"}]
-    open_sides = [spec.classes[i] for i in sided if i not in swap]
+    swap = mirror_swaps(spec.classes, laterality)
+    open_sides = [name for index, name in enumerate(spec.classes) if has_side(name) and index not in swap]
     if augmentation.flip and open_sides:
         raise ConfigError(
             where=f"augmentation.flip, task {spec.task}",
-            problem=f"the class '{open_sides[0]}' has a side, and no pair tells what its mirror image is",
-            expected="flip: false, or laterality pairs in the catalogue",
+            problem=f"the class '{open_sides[0]}' has a side, and no class is named like its mirror image",
+            expected="classes of both sides whose names differ in the side alone, or flip: false",
             remedy="Set augmentation.flip to false",
         )
     return swap

@@ -139,12 +139,12 @@ def test_mirror_swaps_sides():
         assert (out[BOXES][0, 0] > 30) == (label == 1)
 
 
-def test_flip_is_refused_for_sided_classes_without_a_pair(tmp_path):
-    manifest = Manifest.from_records([], dataset="d", classes=Classes(masks=("left lung", "right lung")), root=tmp_path)
-    spec = TaskSpec(Task("d", Kind.SEGMENTATION), ("left lung", "right lung"))
+def test_flip_is_refused_for_a_side_whose_mirror_image_is_no_class(tmp_path):
+    manifest = Manifest.from_records([], dataset="d", classes=Classes(masks=("left lung", "lung r")), root=tmp_path)
+    spec = TaskSpec(Task("d", Kind.SEGMENTATION), ("left lung", "lung r"))
     with pytest.raises(ConfigError, match="the class 'left lung' has a side"):
         TaskDataset(manifest, None, spec, NO_ROWS, augmentation=Augmentation(flip=True))
-    pairs = (("left lung", "right lung"),)
+    pairs = (("left lung", "lung r"),)
     TaskDataset(manifest, None, spec, NO_ROWS, augmentation=Augmentation(flip=True), laterality=pairs)
 
 
