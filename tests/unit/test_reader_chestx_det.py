@@ -24,9 +24,13 @@ def test_entry():
     ("change", "message"),
     [
         ({"syms": ["effusion"]}, "f, 5.png: unknown class 'effusion'"),
-        ({"boxes": [[1, 2, 3]]}, "a box of 3 numbers"),
+        ({"boxes": [[1, 2, 3]]}, "5.png: a box that isn't four numbers"),
+        ({"boxes": [[1, 2, 30, "a"]]}, "a box that isn't four numbers"),
+        ({"syms": None}, "f: 'syms' is a NoneType"),
+        ({"file_name": 5}, "f: 'file_name' is a int"),
         ({"boxes": [[30, 2, 1, 40]]}, r"box \(30, 2, 1, 40\) has no area"),
-        ({"polygons": [[[1, 2], [3, 4]]]}, "a polygon of 2 points"),
+        ({"polygons": [[[1, 2], [3, 4]]]}, "a polygon that isn't a list of points"),
+        ({"polygons": [7]}, "a polygon that isn't a list of points"),
         ({"polygons": []}, "1 syms, 1 boxes, 0 polygons"),
     ],
 )

@@ -111,9 +111,27 @@ def test_several_json_files_need_a_choice(root):
         (lambda c: c["annotations"][0].update(segmentation={"size": [64, 64]}), "a segmentation with the keys size"),
         (lambda c: c["annotations"][0].update(segmentation={"size": [9, 9], "counts": [81]}), r"size \[9, 9\]"),
         (lambda c: c["annotations"][0].update(segmentation={"size": [64, 64], "counts": [9]}), "counts add up to 9"),
+        (lambda c: c["annotations"][0].update(segmentation={"size": [64, 64], "counts": ["a"]}), "neither text nor"),
+        (lambda c: c["images"][1].update(id=c["images"][0]["id"]), "images: the id 0 stands twice"),
+        (lambda c: c["categories"].append(dict(c["categories"][0])), "categories: the id 1 stands twice"),
+        (lambda c: c["categories"].append({**c["categories"][0], "id": 77}), "categories: the name 'square' stands"),
+        (lambda c: c["categories"].append({"id": "x", "name": "x"}), "some ids are numbers, others text"),
+        (lambda c: c["images"][0].update(file_name=5), r"images\[0\]: 'file_name' is a int"),
+        (lambda c: c["images"][0].update(metadata=5), r"images\[0\]: 'metadata' is a int. Expected an object"),
+        (lambda c: c["annotations"][0].update(image_id=[1]), r"annotations\[0\]: 'image_id' is a list"),
     ],
 )
 def test_refuses(root, edit, message):
     change(root, edit)
     with pytest.raises(DataError, match=message):
+        index_dataset("coco", root)
+
+
+def test_fractions_of_the_image_are_refused(root):
+    def edit(content):
+        for annotation in content["annotations"]:
+            annotation.update(bbox=[0.1, 0.2, 0.5, 0.25], segmentation=[[0.1, 0.2, 0.6, 0.2, 0.6, 0.45]])
+
+    change(root, edit)
+    with pytest.raises(DataError, match="no coordinate is above 1; they look like fractions"):
         index_dataset("coco", root)

@@ -96,6 +96,9 @@ def parse_entry(
     missing = [key for key in keys if not isinstance(entry, dict) or key not in entry]
     if missing:
         raise _bad(where, f"there is no '{missing[0]}'", f"an entry with {', '.join(keys)}")
+    other = [key for key in keys if not isinstance(entry[key], str if key == "file_name" else list)]
+    if other:
+        raise _bad(where, f"'{other[0]}' is a {type(entry[other[0]]).__name__}", "a file name, and lists")
     where = f"{where}, {entry['file_name']}"
     found = [_class(label, classes, where) for label in entry["syms"]]
     corners, polygons = entry["boxes"], entry["polygons"] if with_masks else [()] * len(entry["boxes"])
@@ -103,9 +106,8 @@ def parse_entry(
         counts = f"{len(found)} syms, {len(corners)} boxes"
         counts += f", {len(polygons)} polygons" if with_masks else ""
         raise _bad(where, counts, "lists of the same length")
-    bad = [box for box in corners if len(box) != 4]
-    if bad:
-        raise _bad(where, f"a box of {len(bad[0])} numbers", "x1, y1, x2, y2")
+    if not all(_is_numbers(box, 4) for box in corners):
+        raise _bad(where, "a box that isn't four numbers", "x1, y1, x2, y2")
     everything = list(range(len(classes)))
     boxes = (
         frame_box([float(value) for value in box], i, (FRAME, FRAME), where=where)
@@ -133,9 +135,13 @@ def _class(label: str, classes: Sequence[str], where: str) -> int:
     return classes.index(label)
 
 
+def _is_numbers(values: Any, count: int) -> bool:
+    return isinstance(values, list) and len(values) == count and all(isinstance(n, (int, float)) for n in values)
+
+
 def _mask(class_index: int, points: Sequence[Any], where: str) -> Mask:
-    if len(points) < 3 or any(len(point) != 2 for point in points):
-        raise _bad(where, f"a polygon of {len(points)} points", "at least 3 points x, y")
+    if not isinstance(points, list) or len(points) < 3 or not all(_is_numbers(point, 2) for point in points):
+        raise _bad(where, "a polygon that isn't a list of points", "at least 3 points x, y")
     return Mask(class_index, "polygon", json.dumps([[value for point in points for value in point]]))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fx_monai.data.manifest import Box, Classes, Mask, Record
+from fx_monai.data.readers.coco_file import bad, checked_coco
 from fx_monai.data.readers.coco_segmentation import parse_segmentation
 from fx_monai.data.readers.darwin import find_darwin_files, read_darwin
 from fx_monai.data.readers.files import ImageFolder, find_file, find_only, find_optional, read_json
@@ -16,7 +17,6 @@ from fx_monai.data.readers.frame import frame_box
 from fx_monai.data.readers.result import ReadResult
 from fx_monai.data.readers.tables import age_years, sex, view, words
 from fx_monai.data.spec import DatasetSpec
-from fx_monai.errors import DataError
 from fx_monai.types import Kind
 
 SPECS = (
@@ -60,13 +60,6 @@ SPECS = (
 
 OPTIONS = ("annotations", "images", "ignore_classes", "namespace", "source")
 
-_SECTIONS = {
-    "images": ("id", "file_name", "width", "height"),
-    "annotations": ("image_id",),
-    "categories": ("id", "name"),
-}
-
-
 def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
     """Read the file.
 
@@ -91,7 +84,7 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
         masks=frozenset(item.class_index for item in kept if item.segmentation),
     )
     result.classes = Classes(boxes=names if kinds.boxes else (), masks=names if kinds.masks else ())
-    tags = {tag["id"]: str(tag["name"]) for tag in content.get("tag_categories", [])}
+    tags = {tag["id"]: str(tag["name"]) for tag in content["tag_categories"]}
     folder = ImageFolder(root, options.get("images", ""))
     strangers = 0
     for image in content["images"]:
@@ -145,32 +138,14 @@ def _annotations_below(root: Path, option: str) -> tuple[Path, dict[str, Any]]:
     for name in option.split("|") if option else ():
         darwin = find_darwin_files(root / name) if (root / name).is_dir() else []
         if darwin:
-            return root / name, _checked(read_darwin(darwin), root / name)
+            return root / name, checked_coco(read_darwin(darwin), root / name)
         if find_optional(root, (name,)):
             break
     if option:
         path = find_file(root, option.split("|"), what="COCO annotation file, or folder of Darwin JSON")
     else:
         path = find_only(root, "*.json", what="COCO annotation file", option="annotations")
-    return path, _checked(read_json(path), path)
-
-
-def _checked(content: Any, path: Path) -> dict[str, Any]:
-    for section, keys in _SECTIONS.items():
-        if not isinstance(content, dict) or not isinstance(content.get(section), list):
-            raise _bad(
-                path.name,
-                f"there is no list '{section}'",
-                "a COCO file with images, annotations and categories",
-                "Name the right file with the option annotations=FILE",
-            )
-        for position, entry in enumerate(content[section]):
-            missing = [key for key in keys if not isinstance(entry, dict) or key not in entry]
-            if missing:
-                raise _bad(
-                    f"{path.name}, {section}[{position}]", f"there is no '{missing[0]}'", f"the keys {', '.join(keys)}"
-                )
-    return dict(content)
+    return path, checked_coco(read_json(path), path)
 
 
 def _by_image(
@@ -226,14 +201,14 @@ def _box(item: _Item, frame: tuple[int, int]) -> Box:
     try:
         x, y, w, h = (float(value) for value in item.box)
     except (TypeError, ValueError):
-        raise _bad(item.where, f"bbox {item.box}", "four numbers x, y, width, height") from None
+        raise bad(item.where, f"bbox {item.box}", "four numbers x, y, width, height") from None
     return frame_box((x, y, x + w, y + h), item.class_index, frame, where=item.where)
 
 
 def _frame(image: Mapping[str, Any], where: str) -> tuple[int, int]:
     sizes = (image["width"], image["height"])
     if not all(isinstance(size, (int, float)) and size >= 1 for size in sizes):
-        raise _bad(where, f"width and height are {sizes[0]} and {sizes[1]}", "pixels of the annotation frame")
+        raise bad(where, f"width and height are {sizes[0]} and {sizes[1]}", "pixels of the annotation frame")
     return int(sizes[0]), int(sizes[1])
 
 
@@ -247,7 +222,3 @@ def _metadata(image: Mapping[str, Any], tags: Mapping[Any, str]) -> dict[str, st
     for key in ("patient_id", "patientid"):
         known["patientid"] = known.get("patientid") or str(image.get(key, known.get(key, "")))
     return known
-
-
-def _bad(where: str, problem: str, expected: str, remedy: str = "Correct the entry or leave it out") -> DataError:
-    return DataError(where=where, problem=problem, expected=expected, remedy=remedy)

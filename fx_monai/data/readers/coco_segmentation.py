@@ -60,6 +60,9 @@ def parse_segmentation(value: Any, where: str) -> Segmentation | None:
     if isinstance(value, dict):
         if not {"size", "counts"} <= set(value):
             raise _bad(where, f"a segmentation with the keys {', '.join(value)}", "run lengths with size and counts")
+        counts = value["counts"]
+        if not isinstance(counts, str) and not (isinstance(counts, list) and all(isinstance(n, int) for n in counts)):
+            raise _bad(where, "run lengths that are neither text nor whole numbers", "counts as COCO writes them")
         return Segmentation(value, where)
     if not isinstance(value, list):
         raise _bad(where, f"a segmentation of type {type(value).__name__}", "polygons or run lengths")
