@@ -9,6 +9,7 @@ from fx_monai.data.catalog import READERS, find_dataset
 from fx_monai.data.gate import screen
 from fx_monai.data.manifest import Manifest
 from fx_monai.data.readers.result import ReadResult
+from fx_monai.data.readers.sides import swapped_sides_note
 from fx_monai.data.table import leave_out
 from fx_monai.errors import ConfigError, DataError, did_you_mean
 
@@ -59,6 +60,7 @@ def index_dataset(
     if not annotations_only:
         _leave_out_missing(result, name, root, allowed=allow_missing_images)
     classes = result.classes or spec.classes
+    result.notes += filter(None, [swapped_sides_note(result.records, classes, spec.laterality, root)])
     if result.table is not None:
         table = result.table.sort_by("image_id")
         manifest = Manifest(table, dataset=name, classes=classes, root=root, notes=tuple(result.notes))

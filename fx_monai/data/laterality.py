@@ -15,8 +15,8 @@ _JOINED = re.compile(r"^(?:left|right)(?=.)|(?<=.)(?:left|right)$")
 def mirror_swaps(classes: Sequence[str], pairs: Sequence[tuple[str, str]] = ()) -> dict[int, int]:
     """Return class index -> index of the class that its mirror image shows, for classes with a side.
 
-    Beside the pairs that are told, two classes are a pair when their names differ in nothing but the side: ``left lung``
-    and ``right lung``, ``L1`` and ``R1``, ``lung_lt`` and ``lung_rt``.
+    Beside the pairs that are told, two classes are a pair when their names differ in nothing but the side:
+    ``left lung`` and ``right lung``, ``L1`` and ``R1``, ``lung_lt`` and ``lung_rt``.
 
     Args:
         classes: names.

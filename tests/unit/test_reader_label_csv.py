@@ -61,6 +61,7 @@ def test_exclusive_labels_are_checked(root):
         ("image,a,split\n0.png,1,testing\n", "line 2, column split: 'testing'"),
         ("image,remark\n0.png,x\n", "no column holds labels; found image, remark"),
         ("image,a\n0.png\n", "line 2: 1 fields"),
+        ("image,a\n,1\n", "line 2, column image: the cell is blank"),
         ("image,a\n0.png,1\n0.png,1\n", "the image id stands in more than one record"),
     ],
 )

@@ -52,7 +52,18 @@ def test_boxes_slightly_outside_are_clipped_and_unlisted_images_noted(root):
     )
     manifest = index_dataset("nih_chestxray14", root)
     assert [(b.x1, b.y1, b.x2, b.y2) for b in manifest[0].boxes] == [(900, 900, 1024, 1024), (0, 1, 9.5, 11)]
-    assert "1 images of BBox_List_2017.csv are not in" in manifest.notes[0]
+    assert any("1 images of BBox_List_2017.csv are not in" in note for note in manifest.notes)
+
+
+def test_lists_of_the_official_split_that_are_not_there_are_noted(root):
+    for file in ("train_val_list.txt", "test_list.txt"):
+        (root / file).unlink(missing_ok=True)
+    missing = "there is no train_val_list.txt and no test_list.txt; that part of the official split is unknown"
+    assert any(missing in note for note in index_dataset("nih_chestxray14", root).notes)
+    (root / "test_list.txt").write_text(IMAGE)
+    manifest = index_dataset("nih_chestxray14", root)
+    assert manifest[0].split == "test"
+    assert any("there is no train_val_list.txt; that part" in note for note in manifest.notes)
 
 
 def test_box_outside_names_file_line_image_box_and_frame(root):

@@ -83,3 +83,13 @@ def test_pictures_of_a_copy_serve_and_mask_pictures_do_not(tmp_path):
     first, second = index_dataset("siim_acr", tmp_path)
     assert (first.image_path, second.image_path) == ("png/1.2.3.png", "jpeg/1.2.4.dcm.jpeg")
     assert (first.width, first.labels) == (1024, [0])
+
+
+def test_two_pictures_of_an_image_are_refused_since_one_may_be_its_mask(tmp_path):
+    (tmp_path / "train-rle.csv").write_text("ImageId, EncodedPixels\n1.2.3, -1\n")
+    for path in ("jpeg/1.2.3.dcm.jpeg", "annotation/1.2.3.png"):
+        picture(tmp_path / path)
+    with pytest.raises(DataError, match=r"image 1.2.3: there are pictures of it in 'annotation' and 'jpeg'"):
+        index_dataset("siim_acr", tmp_path)
+    dicom_file(tmp_path / "stage_2_images/1.2.3.dcm", side=32)
+    assert index_dataset("siim_acr", tmp_path)[0].image_path == "stage_2_images/1.2.3.dcm"

@@ -60,6 +60,7 @@ SPECS = (
 
 OPTIONS = ("annotations", "images", "ignore_classes", "namespace", "source")
 
+
 def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
     """Read the file.
 

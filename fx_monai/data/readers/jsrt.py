@@ -15,7 +15,6 @@ from fx_monai.data.manifest import Box, Classes, Mask, Record
 from fx_monai.data.readers.files import find_file
 from fx_monai.data.readers.frame import frame_box
 from fx_monai.data.readers.result import ReadResult
-from fx_monai.data.readers.sides import swapped_sides_note
 from fx_monai.data.readers.tables import age_years, sex
 from fx_monai.data.spec import DatasetSpec
 from fx_monai.errors import DataError
@@ -84,7 +83,6 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
                 **_organs(organs.get(image_id, {}), root),
             )
         )
-    result.notes += filter(None, [swapped_sides_note(result.records, 0, 1, root)])
     return result
 
 

@@ -72,6 +72,13 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
                 expected="exactly one label with 1 and the others with 0, as the option exclusive says",
                 remedy="Correct the row, or leave the option out",
             )
+        if not row[image_column]:
+            raise DataError(
+                where=f"{where}, column {image_column}",
+                problem="the cell is blank",
+                expected="the name of an image file",
+                remedy="Correct the cell or remove the row",
+            )
         file = folder.find(row[image_column], where=where)
         image_id = folder.image_id(file)
         if not folder.holds(file):

@@ -10,7 +10,6 @@ from fx_monai.data.manifest import Classes, Mask, Record
 from fx_monai.data.pixels import size_or_unknown
 from fx_monai.data.readers.files import find_file
 from fx_monai.data.readers.result import ReadResult
-from fx_monai.data.readers.sides import swapped_sides_note
 from fx_monai.data.readers.tables import age_years, sex
 from fx_monai.data.spec import DatasetSpec
 from fx_monai.errors import DataError
@@ -75,7 +74,6 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
                 masks_annotated=[i for i, m in enumerate(masks) if m.is_file()],
             )
         )
-    result.notes += filter(None, [swapped_sides_note(result.records, 0, 1, root)])
     return result
 
 

@@ -57,7 +57,7 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
     """
     path = find_file(root, TABLES, what="table of image labels")
     boxes = read_boxes(root)
-    official = _official_split(root)
+    official, absent = _official_split(root)
     images = image_files(root)
     result = ReadResult([])
     for line, row in read_table(path, columns=("Image Index", "Finding Labels", "Patient ID")).rows:
@@ -83,6 +83,10 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
                 boxes_annotated=_looked_for(labels, found),
                 **about(row),
             )
+        )
+    if absent:
+        result.notes.append(
+            f"{name}: there is no {' and no '.join(absent)}; that part of the official split is unknown"
         )
     if boxes:
         result.notes.append(f"{name}: {len(boxes)} images of BBox_List_2017.csv are not in {path.name}; left out")
@@ -174,13 +178,17 @@ def _looked_for(labels: Sequence[float], boxes: Sequence[Box]) -> list[int]:
     return sorted(absent | {box.class_index for box in boxes})
 
 
-def _official_split(root: Path) -> dict[str, str]:
-    split = {}
+def _official_split(root: Path) -> tuple[dict[str, str], list[str]]:
+    """Return image -> part, and the lists that aren't there."""
+    split: dict[str, str] = {}
+    absent = []
     for file, part in (("train_val_list.txt", "train"), ("test_list.txt", "test")):
         path = find_optional(root, (file,))
-        if path is not None:
+        if path is None:
+            absent.append(file)
+        else:
             split.update(dict.fromkeys(path.read_text(encoding="utf-8").split(), part))
-    return split
+    return split, absent
 
 
 def _scaled_spacing(row: Mapping[str, str], columns: Sequence[str], sizes: Sequence[str]) -> float:

@@ -69,14 +69,26 @@ def read(root: Path, *, name: str, options: Mapping[str, str]) -> ReadResult:
 
 
 def _files(root: Path) -> dict[str, Path]:
-    """Return image -> file: DICOM, else pictures of a copy (any size) under the same name, but not of masks."""
+    """Return image -> file: DICOM, else pictures of a copy (any size) under the same name, but not of masks.
+
+    Raises:
+        DataError: two pictures of an image without DICOM; one of them may be its mask.
+    """
     suffixes = (".dcm", ".png", ".jpg", ".jpeg")
     paths = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in suffixes]
     found: dict[str, Path] = {}
     for path in sorted(paths, key=lambda path: suffixes.index(path.suffix.lower())):
         name = re.sub(r"(\.dcm)?\.\w+$", "", path.name)
         if is_dicom(path) or (re.fullmatch(r"[\d.]+", name) and "mask" not in path.parent.name.lower()):
-            found.setdefault(name, path)
+            first = found.setdefault(name, path)
+            if first != path and not is_dicom(first):
+                folders = " and ".join(sorted(f"'{file.parent.relative_to(root)}'" for file in (first, path)))
+                raise DataError(
+                    where=f"image {name}",
+                    problem=f"there are pictures of it in {folders}",
+                    expected="one picture per image; masks in a folder named masks",
+                    remedy="Rename the folder of masks, or move the other copy away",
+                )
     return found
 
 
