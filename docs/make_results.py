@@ -1,9 +1,11 @@
 """Write the tables of docs/results.md anew from the stored result files in docs/results.
 
-    python docs/make_results.py            # rewrite
-    python docs/make_results.py --check    # exit 1 when the page doesn't match the files
+    python docs/make_results.py --store runs/demo demo_seed0    # take over what the page shows of a run
+    python docs/make_results.py                                 # rewrite
+    python docs/make_results.py --check                         # exit 1 when the page doesn't match the files
 
-Each table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. A result file is the ``results.json`` of a run.
+Each table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. A result file is the ``results.json`` of a run
+without the scores that no table shows.
 """
 
 from __future__ import annotations
@@ -16,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from fx_monai.apps.ablation import ablation_table
-from fx_monai.apps.tables import markdown, mean_line, number, seed_table
+from fx_monai.apps.tables import COLUMNS, markdown, mean_line, number, seed_table
 
 HERE = Path(__file__).resolve().parent
 MODELS = ("student", "teacher", "selected")
 NOT_YET = "*Not run yet.*"
+VIEWS = ("auc/Pneumonia", "auc/Pneumonia@AP", "auc/Pneumonia@PA")
 KINDS = {"classification": "auc_macro", "localization": "ap40", "segmentation": "dice_positive"}
 
 
@@ -44,7 +47,7 @@ def views() -> str:
     """Return the AUC of Pneumonia in the NIH labels, over all images and within each view."""
     runs = [result["rows"] for result in load("real_small_seed*.json")]
     lines = []
-    for metric in ("auc/Pneumonia", "auc/Pneumonia@AP", "auc/Pneumonia@PA"):
+    for metric in VIEWS:
         chosen = [[r for r in run if r["dataset"] == "nih_chestxray14" and r["metric"] == metric] for run in runs]
         images = next((row["images"] for run in chosen for row in run), 0)
         values = (
@@ -111,14 +114,27 @@ def render(page: str) -> str:
     return re.sub(r"<!-- table: ([\w ]+) -->\n.*?<!-- end -->", table, page, flags=re.DOTALL)
 
 
+def store(run: Path, name: str) -> None:
+    """Take over the results of a run, with the scores that a table shows."""
+    content = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    shown = {metric for metrics in COLUMNS.values() for metric in metrics} | set(VIEWS)
+    content["rows"] = [row for row in content["rows"] if row["metric"] in shown]
+    (HERE / "results" / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> int:
-    """Rewrite or check the page."""
+    """Store a run, rewrite or check the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--store", nargs=2, metavar=("RUN", "NAME"))
+    arguments = parser.parse_args()
+    if arguments.store:
+        store(Path(arguments.store[0]), arguments.store[1])
+        return 0
     page = HERE / "results.md"
     text = page.read_text(encoding="utf-8")
     made = render(text)
-    if parser.parse_args().check:
+    if arguments.check:
         return 0 if made == text else 1
     page.write_text(made, encoding="utf-8")
     return 0
