@@ -86,6 +86,8 @@ setup(
             "jsonschema>=4.20",
             # an independent reference for deformable attention, and heads to compare with
             "transformers>=5.2,<6",
+            # an independent reader of MetaImage
+            "SimpleITK>=2.3",
             "pandas-stubs",
             "types-PyYAML",
             "types-defusedxml",

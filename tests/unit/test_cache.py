@@ -148,7 +148,11 @@ def slow_manifest(tmp_path):
 
 
 def start(manifest):
-    code = "import sys; from fx_monai import cli; from fx_monai.data import store_build; store_build.CHUNK = 4; "
+    code = (
+        "import signal, sys; from fx_monai import cli; from fx_monai.data import store_build; store_build.CHUNK = 4; "
+    )
+    # a shell lets its background jobs ignore Ctrl-C, tests among them
+    code += "signal.signal(signal.SIGINT, signal.default_int_handler); "
     code += "sys.exit(cli.main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "cache", str(manifest), "--size", "32", "--workers", "2"]
     return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
