@@ -23,7 +23,7 @@ def demo(out: str, *, images: int = 600, seed: int = 0, workers: int = 2) -> Non
 
     Args:
         out: folder to write.
-        images: number of images.
+        images: about so many images, at least 50; each dataset has 10 or more.
         seed: same seed, same files.
         workers: processes.
     """

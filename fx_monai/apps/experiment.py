@@ -152,7 +152,7 @@ def open_experiment(
         raise ConfigError(
             where="data root",
             problem=f"'{data_root}' is not a folder",
-            expected=f"the folder that holds {', '.join(s.root for s in recipe.datasets.values())}",
+            expected=f"the folder that holds {', '.join(dict.fromkeys(s.root for s in recipe.datasets.values()))}",
             remedy="Give it with --data-root or the variable FX_MONAI_DATA_ROOT",
         )
     manifests = {name: _manifest(name, section, data_root) for name, section in recipe.datasets.items()}

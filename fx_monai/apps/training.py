@@ -44,7 +44,7 @@ from fx_monai.engine.validation import Scores, Validation
 from fx_monai.errors import ConfigError
 from fx_monai.models.card import ModelCard
 from fx_monai.models.continual import start_from
-from fx_monai.models.foundation_x import FoundationX
+from fx_monai.models.foundation_x import FoundationX, check_image_size
 from fx_monai.models.weights import write_weights
 from fx_monai.recipe import Recipe, load_recipe
 
@@ -100,6 +100,7 @@ class TrainingSession:
         self.weights_path = Path(weights_path) if weights_path else self.output_dir / "model.pt"
         self.tracking_database = Path(tracking_database or self.output_dir.parent / "mlruns.db")
         self.resume = resume
+        check_image_size(self.recipe.model, self.recipe.tasks)
         if not read_only:
             check_output(self.checkpoint_path, resume)
         root = prepare_data_root(self.recipe, data_root)
@@ -331,7 +332,7 @@ def prepare_data_root(recipe: Recipe, data_root: str | Path) -> Path:
         raise ConfigError(
             where="data root",
             problem="it is not given",
-            expected=f"the folder that holds {', '.join(s.root for s in recipe.datasets.values())}",
+            expected=f"the folder that holds {', '.join(dict.fromkeys(s.root for s in recipe.datasets.values()))}",
             remedy="Give it with --data-root or the variable FX_MONAI_DATA_ROOT",
         )
     root = Path(data_root)

@@ -6,7 +6,7 @@ Source: Foundation X (Islam et al., WACV 2025), method figure, written from the 
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -274,5 +274,14 @@ def _check(config: ModelConfig, specs: Sequence[TaskSpec], primary: Task | None)
             f"no word of PyTorch's modules; here: {', '.join(map(str, tasks)) or 'none'}",
             remedy="Correct the datasets of the recipe",
         )
+    check_image_size(config, tasks)
+
+
+def check_image_size(config: ModelConfig, tasks: Iterable[Task]) -> None:
+    """Refuse images too small for the queries of the localization tasks.
+
+    Raises:
+        ConfigError: more queries than memory tokens.
+    """
     if any(task.kind is Kind.LOCALIZATION for task in tasks):
         check_queries(config.localization.num_queries, num_tokens(config.localization, config.image_size))

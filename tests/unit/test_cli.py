@@ -23,6 +23,9 @@ def run(capsys, *words):
         (["train", "demo", "--seed"], "the flag '--seed' has no value"),
         (["train", "demo", "--seed", "x"], "--seed is 'x'. Expected a whole number"),
         (["train", "demo", "--data-root", "/nowhere/at/all", "--set", "demo_cohort=null"], "is not a folder"),
+        # nothing is written: no demo cohort, no output folder
+        (["train", "demo", "--data-root", "x", "--set", "model.image_size=64"], "100 queries, but the input has 84"),
+        (["train", "real_small"], "the folder that holds nih_cxr14, covid_ccby. Give"),
         (["train", "dmeo", "--data-root", "."], "no shipped recipe is called 'dmeo'. Did you mean 'demo'?"),
         (["train", "demo", "--set", "schedule.cylces=1"], "unknown key 'schedule.cylces'. Did you mean 'cycles'"),
         (["train", "demo", "--set", "oops"], "'oops' has no '='"),
@@ -48,6 +51,7 @@ def test_mistakes_give_one_message_and_exit_code_1(capsys, tmp_path, monkeypatch
     assert "Traceback" not in err
     assert len(err.strip().splitlines()) == 1
     assert out == ""
+    assert not (tmp_path / "x").exists()
 
 
 def test_dates_stay_text_and_dashes_become_underscores(capsys, monkeypatch):
