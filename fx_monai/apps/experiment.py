@@ -149,12 +149,7 @@ def open_experiment(
         DataError: what a reader found wrong, images that can't be read, or a list that can't be read.
     """
     if not data_root.is_dir():
-        raise ConfigError(
-            where="data root",
-            problem=f"'{data_root}' is not a folder",
-            expected=f"the folder that holds {', '.join(dict.fromkeys(s.root for s in recipe.datasets.values()))}",
-            remedy="Give it with --data-root or the variable FX_MONAI_DATA_ROOT",
-        )
+        raise no_data_root(recipe, f"'{data_root}' is not a folder")
     manifests = {name: _manifest(name, section, data_root) for name, section in recipe.datasets.items()}
     division = recipe.data.split
     splits = assign_splits(
@@ -192,6 +187,17 @@ def open_experiment(
             if not counts[split]:
                 report(f"note: {task} has no {split} image and gets no {split} score")
     return experiment
+
+
+def no_data_root(recipe: Recipe, problem: str) -> ConfigError:
+    """Return the refusal of a data root, with the folders that the recipe looks for."""
+    roots = dict.fromkeys(section.root for section in recipe.datasets.values())
+    return ConfigError(
+        where="data root",
+        problem=problem,
+        expected=f"the folder that holds {', '.join(roots)}",
+        remedy="Give it with --data-root or the variable FX_MONAI_DATA_ROOT",
+    )
 
 
 def _manifest(name: str, section: DatasetSection, data_root: Path) -> Manifest:

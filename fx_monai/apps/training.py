@@ -16,7 +16,7 @@ import torch
 
 from fx_monai import __version__
 from fx_monai.apps.devices import choose_device, seed_everything
-from fx_monai.apps.experiment import Experiment, open_experiment
+from fx_monai.apps.experiment import Experiment, no_data_root, open_experiment
 from fx_monai.apps.from_recipe import (
     make_class_weights,
     make_learning_rate,
@@ -41,7 +41,6 @@ from fx_monai.engine.schedule import Schedule
 from fx_monai.engine.tracking import MLflowTracker
 from fx_monai.engine.trainer import CyclicTrainer
 from fx_monai.engine.validation import Scores, Validation
-from fx_monai.errors import ConfigError
 from fx_monai.models.card import ModelCard
 from fx_monai.models.continual import start_from
 from fx_monai.models.foundation_x import FoundationX, check_image_size
@@ -329,12 +328,7 @@ def run_training(
 def prepare_data_root(recipe: Recipe, data_root: str | Path) -> Path:
     """Return the data root; for a recipe on phantoms, write the demo cohort when it isn't there."""
     if not str(data_root):
-        raise ConfigError(
-            where="data root",
-            problem="it is not given",
-            expected=f"the folder that holds {', '.join(dict.fromkeys(s.root for s in recipe.datasets.values()))}",
-            remedy="Give it with --data-root or the variable FX_MONAI_DATA_ROOT",
-        )
+        raise no_data_root(recipe, "it is not given")
     root = Path(data_root)
     if recipe.demo_cohort and not root.exists() and is_writer():
         from fx_monai.demo.cohort import write_demo_cohort
