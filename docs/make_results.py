@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fx_monai.apps.ablation import ablation_table
+from fx_monai.apps.ablation_tables import ablation_tables
 from fx_monai.apps.tables import COLUMNS, markdown, mean_line, number, seed_table
 
 HERE = Path(__file__).resolve().parent
@@ -90,9 +90,9 @@ def folds() -> str:
 
 
 def ablation() -> str:
-    """Return the table of `make ablation`."""
+    """Return the tables of `make ablation`."""
     rows = [row for result in load("ablation.json") for row in result["rows"]]
-    return ablation_table(rows) if rows else NOT_YET
+    return ablation_tables(rows) if rows else NOT_YET
 
 
 TABLES = {

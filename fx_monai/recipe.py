@@ -288,6 +288,11 @@ class Recipe(Section):
             Task(dataset, kind) for dataset, section in self.datasets.items() for kind in Kind if kind in section.tasks
         )
 
+    def lasting_values(self) -> dict[str, Any]:
+        """Return, as plain values, what a training must not change on its way."""
+        values: dict[str, Any] = self.model_dump(mode="json", exclude={"description", "evaluation", "checkpoint"})
+        return values
+
 
 class _UniqueKeys(yaml.SafeLoader):
     """Refuses a key that stands twice in a mapping, where YAML would silently take the last."""

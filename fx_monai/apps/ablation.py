@@ -3,7 +3,7 @@
     python -m fx_monai.apps.ablation --runs runs --out docs/results/ablation.json
 
 All arms see the same images in the same number of steps per task. Hours for the demo cohort; a second call goes on
-where the first was stopped.
+where the first was stopped, in the middle of a training too.
 """
 
 from __future__ import annotations
@@ -11,22 +11,23 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fx_monai.apps.tables import markdown, mean_line, write_json
+from fx_monai.apps.ablation_tables import FULL, Row, ablation_tables
+from fx_monai.apps.tables import write_json
 from fx_monai.apps.training import TrainingSession
+from fx_monai.engine.checkpoint import differing_keys
+from fx_monai.errors import ConfigError, FxError
 from fx_monai.metrics.scores import primary_metric
-from fx_monai.recipe import Recipe, load_recipe
+from fx_monai.recipe import Recipe, load_recipe, parse_recipe
 from fx_monai.types import Kind, Task
-
-Row = dict[str, Any]
 
 SINGLE_TASK = "a network per task"
 ARMS: dict[str, dict[str, Any]] = {
-    "full method": {},
+    FULL: {},
     # phases that would be LOCK are RELEASE, so that the arms differ in nothing else
     "without Lock-Release": {"schedule.lock_release": False},
     "without the teacher": {"teacher.enabled": False},
@@ -55,8 +56,11 @@ class Run:
 
     def overrides(self, recipe: Recipe) -> dict[str, Any]:
         """Return the values of the recipe that this training changes."""
-        values = {**ARMS[self.arm], "seed": self.seed}
+        # the spread is that over seeds, so no training needs intervals of its own
+        values = {**ARMS[self.arm], "seed": self.seed, "evaluation.resamples": 0}
         if self.task is not None:
+            # a task warms up for the same share of its steps as in the other arms
+            values["optimiser.warmup_steps"] = round(recipe.optimiser.warmup_steps / len(recipe.tasks))
             # datasets without a task stay, so that the patients are divided as in the other arms
             for name in recipe.datasets:
                 values[f"datasets.{name}.tasks"] = [self.task.kind.value] if name == self.task.dataset else []
@@ -74,29 +78,14 @@ def all_runs(recipe: Recipe, seeds: Sequence[int]) -> Iterator[Run]:
                 yield Run(arm, seed)
 
 
-def ablation_table(rows: Sequence[Row]) -> str:
-    """Return a Markdown table: a line per arm, per kind the mean over datasets, mean ± standard deviation over seeds.
-
-    Args:
-        rows: of :func:`collect`.
-    """
-    lines = []
-    for arm in dict.fromkeys(row["arm"] for row in rows):
-        own = [row for row in rows if row["arm"] == arm]
-        seeds = [[row for row in own if row["seed"] == seed] for seed in dict.fromkeys(row["seed"] for row in own)]
-        scores = (mean_line(seeds, model="selected", kind=k.value, metric=primary_metric(k)) for k in Kind)
-        lines.append([arm, str(len(seeds)), *scores])
-    return markdown(["mean over datasets", "seeds", "AUC", "AP@0.4", "Dice (positive)"], lines)
-
-
 def collect(runs: Sequence[Run], folder: Path) -> list[Row]:
-    """Return the primary test scores of all trainings that are complete, with their arm and seed."""
+    """Return the primary test scores with arm and seed, of every arm and seed of which all trainings are complete."""
+    whole = {(run.arm, run.seed) for run in runs} - {(run.arm, run.seed) for run in runs if not _done(run, folder)}
     rows = []
     for run in runs:
-        path = run.folder(folder) / "results.json"
-        if not path.is_file():
+        if (run.arm, run.seed) not in whole:
             continue
-        for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
+        for row in _result(run, folder)["rows"]:
             if row["metric"] == primary_metric(Kind(row["kind"])):
                 keys = ("dataset", "kind", "model", "metric", "value", "images")
                 rows.append({"arm": run.arm, "seed": run.seed, **{key: row[key] for key in keys}})
@@ -113,34 +102,65 @@ def study(recipe_name: str, *, data_root: Path, folder: Path, seeds: Sequence[in
         seeds: of the trainings.
         out: JSON file with the scores.
         device: where to train; "" = the first GPU, else the CPU.
+
+    Raises:
+        ConfigError: the folder holds a training of another recipe.
     """
     recipe = load_recipe(recipe_name)
     runs = list(all_runs(recipe, seeds))
+    for run in runs:
+        _check_same_recipe(run, recipe_name, folder)
     for number, run in enumerate(runs, start=1):
-        place = run.folder(folder)
-        if (place / "results.json").is_file():
-            continue
-        sys.stdout.write(f"\n{number} of {len(runs)}: {run.arm}, seed {run.seed} {run.task or ''}\n")
-        session = TrainingSession(
-            recipe_name,
-            data_root=data_root,
-            output_dir=place,
-            device=device,
-            overrides=run.overrides(recipe),
-            resume=(place / "checkpoint.pt").is_file(),
-            tracking_database=folder / "mlruns.db",
-        )
-        session.trainer().run()
-        session.finish()
-        if session.checkpoints.stopped:
-            return False
-        _write(recipe_name, collect(runs, folder), out)
+        if not _done(run, folder):
+            sys.stdout.write(f"\n{number} of {len(runs)}: {run.arm}, seed {run.seed} {run.task or ''}\n")
+            if not _train(run, recipe_name, data_root=data_root, folder=folder, device=device):
+                return False
+        rows = collect(runs, folder)
+        if rows:
+            write_json({"recipe": recipe_name, "split": "test", "rows": rows}, out)
     return True
 
 
-def _write(recipe_name: str, rows: Sequence[Row], out: Path) -> None:
-    result: Mapping[str, Any] = {"recipe": recipe_name, "split": "test", "rows": rows}
-    write_json(result, out)
+def _train(run: Run, recipe_name: str, *, data_root: Path, folder: Path, device: str) -> bool:
+    """Train and test once, or go on with it; return False when a stop signal came."""
+    place = run.folder(folder)
+    session = TrainingSession(
+        recipe_name,
+        data_root=data_root,
+        output_dir=place,
+        device=device,
+        overrides=run.overrides(load_recipe(recipe_name)),
+        resume=(place / "checkpoint.pt").is_file(),
+        tracking_database=folder / "mlruns.db",
+    )
+    session.trainer().run()
+    session.finish()
+    return not session.checkpoints.stopped
+
+
+def _check_same_recipe(run: Run, recipe_name: str, folder: Path) -> None:
+    """Refuse scores of another recipe; the training that is under way has its checkpoint's own check."""
+    if not _done(run, folder):
+        return
+    found = parse_recipe(_result(run, folder)["recipe"], where=str(run.folder(folder) / "results.json"))
+    wanted = load_recipe(recipe_name, run.overrides(load_recipe(recipe_name)))
+    changed = differing_keys(found.lasting_values(), wanted.lasting_values())
+    if changed:
+        raise ConfigError(
+            where=str(run.folder(folder)),
+            problem=f"it was trained with another {', '.join(changed[:5])}",
+            expected=f"trainings of the recipe '{recipe_name}' as it is now, so that the arms differ in nothing else",
+            remedy="Delete this folder, or name another one with --runs",
+        )
+
+
+def _done(run: Run, folder: Path) -> bool:
+    return (run.folder(folder) / "results.json").is_file()
+
+
+def _result(run: Run, folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((run.folder(folder) / "results.json").read_text(encoding="utf-8"))
+    return content
 
 
 def main() -> int:
@@ -154,12 +174,16 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="JSON file with the scores")
     words = parser.parse_args()
     data_root = words.data_root or words.runs / "demo-cohort"
-    whole = study(
-        words.recipe, data_root=data_root, folder=words.runs, seeds=words.seeds, out=words.out, device=words.device
-    )
+    try:
+        whole = study(
+            words.recipe, data_root=data_root, folder=words.runs, seeds=words.seeds, out=words.out, device=words.device
+        )
+    except FxError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     if whole:
         rows = json.loads(words.out.read_text(encoding="utf-8"))["rows"]
-        sys.stdout.write(f"\n{ablation_table(rows)}\n")
+        sys.stdout.write(f"\n{ablation_tables(rows)}\n")
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -252,7 +251,7 @@ class TrainingSession:
     def _identity(self, schedule: Schedule) -> dict[str, Any]:
         """Return what must not change between a run and its resumption."""
         return {
-            "recipe": json.loads(self.recipe.model_dump_json(exclude={"description", "evaluation", "checkpoint"})),
+            "recipe": self.recipe.lasting_values(),
             "classes": {str(task): list(spec.classes) for task, spec in self.experiment.specs.items()},
             "data": self.experiment.fingerprint(),
             "steps per cycle": schedule.steps_per_cycle,

@@ -53,7 +53,7 @@ class RunState:
                 checkpoint when that one is whole.
         """
         state = read_checkpoint(path)
-        changed = _differences(state["identity"], self.identity)
+        changed = differing_keys(state["identity"], self.identity)
         if changed:
             raise CheckpointError(
                 where=str(path),
@@ -115,9 +115,9 @@ def _try(path: Path) -> tuple[Path, int] | None:
         return None
 
 
-def _differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """Return the dotted keys whose values differ."""
+def differing_keys(old: Any, new: Any, path: str = "") -> list[str]:
+    """Return the dotted keys whose values differ between two nested mappings of plain values."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return [] if old == new else [path or "identity"]
     keys = list(dict.fromkeys([*new, *old]))
-    return [found for key in keys for found in _differences(old.get(key), new.get(key), f"{path}.{key}".strip("."))]
+    return [found for key in keys for found in differing_keys(old.get(key), new.get(key), f"{path}.{key}".strip("."))]
