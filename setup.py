@@ -68,6 +68,8 @@ setup(
         "mlflow>=3.15.2,<4",
         "tqdm>=4.66",
         "fire>=0.6",
+        # monai.bundle verify_metadata
+        "jsonschema>=4.20",
         "filelock>=3.12",
         "joblib>=1.3",
     ],
@@ -83,7 +85,6 @@ setup(
             "pytest-xdist>=3.5",
             "hypothesis>=6.100",
             "scikit-learn>=1.4",
-            "jsonschema>=4.20",
             # an independent reference for deformable attention, and heads to compare with
             "transformers>=5.2,<6",
             # an independent reader of MetaImage

@@ -11,7 +11,7 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
-from fx_monai.apps.bundle import refuse_unknown_overrides
+from fx_monai.apps.bundle.command_line import refuse_unknown_overrides
 from fx_monai.apps.training import TrainingSession
 from fx_monai.errors import ConfigError
 from fx_monai.models.weights import load_network
@@ -122,7 +122,7 @@ def test_user_errors_are_plain_from_another_folder(bundle, tiny, tmp_path):
     command += ["--dataset_dir", tiny["dataset_dir"]]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ, check=False)
     assert result.returncode == 1
-    assert "model.pt: there is no such file" in result.stderr
+    assert "model.pt: there is no such file; a bundle from the source code has no weights" in result.stderr
     assert "Traceback" not in result.stderr
 
 
