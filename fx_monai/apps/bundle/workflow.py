@@ -111,8 +111,8 @@ def require_weights(path: str | Path) -> Path:
             where=str(path),
             problem="there is no such file; a bundle from the source code has no weights",
             expected="the weights of the bundle",
-            remedy="Train them (python -m monai.bundle run training --config_file configs/train.json), make a bundle "
-            "with weights (fx-monai bundle RUN/model.pt), or name them: --weights for inferring, --ckpt_dir for evaluating",
+            remedy="Train them (python -m monai.bundle run training --config_file configs/train.json), make a "
+            "bundle with weights (fx-monai bundle RUN/model.pt), or name others: --weights, for evaluating --ckpt_dir",
         )
     return Path(path)
 
