@@ -38,6 +38,7 @@ setup(
     package_dir={"fx_monai": "fx_monai", **DATA_FOLDERS},
     package_data={
         "": ["py.typed"],
+        "fx_monai.apps.report": ["templates/*.jinja", "templates/*.css"],
         **{name: ["*.yaml", "*.json", "*.conf", "*.md", "*.txt", "*.tsv", "*.npz", "LICENSE"] for name in DATA_FOLDERS},
     },
     install_requires=[
@@ -65,6 +66,8 @@ setup(
         "pillow>=10.3",
         "pycocotools>=2.0.8",
         "matplotlib>=3.8",
+        "jinja2>=3.1",
+        "markupsafe>=2.1",
         "mlflow>=3.15.2,<4",
         "tqdm>=4.66",
         "fire>=0.6",

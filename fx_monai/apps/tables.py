@@ -12,6 +12,9 @@ from typing import Any
 from fx_monai.files import write_text
 
 Row = Mapping[str, Any]
+_Key = tuple[str, ...]
+ScoreLines = dict[str, tuple[Sequence[str], dict[_Key, dict[str, Row]]]]
+"""Per kind: the metrics that occur, and by the names of each line its rows by metric."""
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "classification": ("auc_macro", "ap_macro", "brier_macro", "ece_macro", "ece_calibrated"),
@@ -50,30 +53,47 @@ PER_GROUP = {
 
 def interval_table(rows: Sequence[Row]) -> str:
     """Return one Markdown table per kind with intervals: a line per dataset and model."""
-    lines = _lines(rows, COLUMNS, lambda r: "@" not in r["metric"] and "/" not in r["metric"], lambda r: (r["model"],))
-    return _blocks(lines, ("model",))
+    return _blocks(overall_lines(rows), ("model",))
 
 
 def class_table(rows: Sequence[Row]) -> str:
     """Return one Markdown table per kind with intervals: a line per dataset, class and model."""
-    lines = _lines(
+    return _blocks(class_lines(rows), ("class", "model"))
+
+
+def group_table(rows: Sequence[Row]) -> str:
+    """Return one Markdown table per kind with intervals: a line per dataset, subgroup and model."""
+    return _blocks(group_lines(rows), ("subgroup", "model"))
+
+
+def overall_lines(rows: Sequence[Row]) -> ScoreLines:
+    """Return the scores over all images and classes by (dataset, model)."""
+    return _lines(rows, COLUMNS, lambda r: "@" not in r["metric"] and "/" not in r["metric"], lambda r: (r["model"],))
+
+
+def class_lines(rows: Sequence[Row]) -> ScoreLines:
+    """Return the scores of single classes by (dataset, class, model)."""
+    return _lines(
         rows,
         PER_CLASS,
         lambda r: "@" not in r["metric"] and "/" in r["metric"],
         lambda r: (r["metric"].partition("/")[2], r["model"]),
     )
-    return _blocks(lines, ("class", "model"))
 
 
-def group_table(rows: Sequence[Row]) -> str:
-    """Return one Markdown table per kind with intervals: a line per dataset, subgroup and model."""
-    lines = _lines(
+def group_lines(rows: Sequence[Row]) -> ScoreLines:
+    """Return the scores within subgroups of patients by (dataset, subgroup, model)."""
+    return _lines(
         rows,
         PER_GROUP,
         lambda r: "@" in r["metric"] and "/" not in r["metric"],
         lambda r: (r["metric"].partition("@")[2], r["model"]),
     )
-    return _blocks(lines, ("subgroup", "model"))
+
+
+def title_of(metric: str) -> str:
+    """Return what a metric is called in tables, of all classes or of one."""
+    return TITLES.get(metric, TITLES.get(f"{metric}_macro", metric))
 
 
 def with_interval(row: Row | None) -> str:
@@ -86,17 +106,13 @@ def with_interval(row: Row | None) -> str:
     return f"{number(row['value'])} ({low:.2f}-{high:.2f})"
 
 
-_Key = tuple[str, ...]
-
-
 def _lines(
     rows: Sequence[Row],
     columns: Mapping[str, Sequence[str]],
     belongs: Callable[[Row], bool],
     key: Callable[[Row], _Key],
-) -> dict[str, tuple[Sequence[str], dict[_Key, dict[str, Row]]]]:
-    """Return, per kind, the metrics that occur and the rows of each line by metric."""
-    result: dict[str, tuple[Sequence[str], dict[_Key, dict[str, Row]]]] = {}
+) -> ScoreLines:
+    result: ScoreLines = {}
     for kind, metrics in columns.items():
         found: dict[_Key, dict[str, Row]] = {}
         for row in rows:
@@ -109,14 +125,14 @@ def _lines(
     return result
 
 
-def _blocks(kinds: Mapping[str, tuple[Sequence[str], Mapping[_Key, Mapping[str, Row]]]], names: _Key) -> str:
+def _blocks(kinds: ScoreLines, names: _Key) -> str:
     blocks = []
     for kind, (metrics, lines) in kinds.items():
         header = [
             kind,
             *names,
             "images",
-            *(TITLES.get(metric, TITLES.get(f"{metric}_macro", metric)) for metric in metrics),
+            *(title_of(metric) for metric in metrics),
         ]
         body = [
             [*name, str(next(iter(line.values()))["images"]), *(with_interval(line.get(metric)) for metric in metrics)]

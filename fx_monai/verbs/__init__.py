@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fx_monai.verbs.data import audit, cache, datasets, demo, index, show
-from fx_monai.verbs.evidence import compare, evaluate
+from fx_monai.verbs.evidence import compare, evaluate, report
 from fx_monai.verbs.training import train
 from fx_monai.verbs.use import embed, predict
 from fx_monai.verbs.weights import convert_weights, export
@@ -23,6 +23,7 @@ VERBS: dict[str, Callable[..., Any]] = {
         train,
         evaluate,
         compare,
+        report,
         predict,
         embed,
         convert_weights,

@@ -66,3 +66,17 @@ def compare(*runs: str, out: str = "", split: str = "test", model: str = "select
     say(found.page())
     for path in write_comparison(found, Path(out)) if out else ():
         say(f"written: {path}")
+
+
+def report(run: str, *, out: str = "") -> None:
+    """Write one self-contained HTML page about a run: scores, curves, cases, data, environment.
+
+    Example: fx-monai report runs/demo
+
+    Args:
+        run: folder of a run that has ended, or what `evaluate --out` wrote.
+        out: file to write; default: report.html in the folder.
+    """
+    from fx_monai.apps.report.page import write_report
+
+    say(f"written: {write_report(Path(run), Path(out) if out else None)}")
