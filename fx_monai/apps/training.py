@@ -174,7 +174,7 @@ class TrainingSession:
         extra = list(train_handlers or ())
         validator = validator or self.evaluator("val")
         validation = Validation(
-            lambda: self._evaluate(validator),
+            lambda cycle: self._evaluate(validator, cycle),
             self._keep,
             every_cycles=recipe.evaluation.every_cycles,
             history=self.history,
@@ -232,9 +232,9 @@ class TrainingSession:
             keep_last=self.recipe.checkpoint.keep_last,
         )
 
-    def _evaluate(self, validator: MatrixEvaluator) -> Scores | None:
+    def _evaluate(self, validator: MatrixEvaluator, cycle: int) -> Scores | None:
         validator.interrupted = self.checkpoints.stop_requested
-        validator.run()
+        validator.run(cycle)
         return None if self.checkpoints.stopped else (validator.rows, validator.means)
 
     def _tracker(self) -> MLflowTracker:

@@ -90,16 +90,24 @@ class MatrixEvaluator(Workflow):
         """Asked after every batch; True breaks the evaluation off, and it has no scores."""
         super().__init__(device, 1, _TaskBatches(self.datasets, batch_size), decollate=False)
         self.add_event_handler(Events.STARTED, self._begin)
+        # before the handlers that follow the scores, which look at the end of the epoch
+        self.add_event_handler(Events.EPOCH_COMPLETED, self._score)
         self.add_event_handler(Events.COMPLETED, self._finish)
         self._register_handlers(list(val_handlers or ()))
 
-    def run(self) -> None:
-        """Evaluate; may be called again after the networks have changed."""
-        self.state.iteration = self.state.epoch = 0
+    def run(self, global_epoch: int = 1) -> None:
+        """Evaluate; may be called again after the networks have changed.
+
+        Args:
+            global_epoch: cycle of the training, from 1; handlers that follow the scores (MONAI's ``MLFlowHandler``)
+                take ``state.epoch`` as their step, as with MONAI's own evaluators.
+        """
+        self.state.iteration, self.state.epoch, self.state.max_epochs = 0, global_epoch - 1, global_epoch
         if self.datasets:
             super().run()
 
     def _begin(self) -> None:
+        self.rows, self.means, self.state.metrics, self.scores = [], {}, {}, {}
         self._scorers = {
             (task, model): TaskScorer(
                 dataset.spec, distances=self.detailed, calibration=network.card.calibration.get(str(task))
@@ -130,12 +138,13 @@ class MatrixEvaluator(Workflow):
         return [task]
 
     def _finish(self) -> None:
-        self.rows, primary = [], {model: [] for model in self.networks}  # type: ignore[var-annotated]
-        self.means, self.state.metrics, self.scores = {}, {}, {}
         for model, network in self.networks.items():
             network.train(self._training[model])
+
+    def _score(self) -> None:
         if self.should_terminate:
             return
+        primary: dict[str, list[float]] = {model: [] for model in self.networks}
         for (task, model), scorer in self._scorers.items():
             scores = self.scores[task, model] = merged(gather(scorer), self.datasets[task].rows)
             values = scores.values()

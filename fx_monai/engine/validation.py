@@ -21,8 +21,9 @@ class Validation:
     An evaluation that was broken off (by a stop signal or a crash) is made up for by :meth:`catch_up` on resuming.
 
     Args:
-        evaluate: returns the score rows of the validation split (see :class:`History`) and the mean of the tasks'
-            primary metrics per model, e.g. ``{"student": 0.71, "teacher": 0.74}``; None when it was broken off.
+        evaluate: called with the cycle; returns the score rows of the validation split (see :class:`History`) and the
+            mean of the tasks' primary metrics per model, e.g. ``{"student": 0.71, "teacher": 0.74}``; None when it was
+            broken off.
         keep: called with (model name, cycle, mean) when a mean is the best so far; saves the weights. Called with the
             final student and None when no validation score was ever defined.
         every_cycles: interval; the last cycle is always evaluated.
@@ -37,7 +38,7 @@ class Validation:
 
     def __init__(
         self,
-        evaluate: Callable[[], Scores | None],
+        evaluate: Callable[[int], Scores | None],
         keep: Callable[[str, int, float | None], None],
         *,
         every_cycles: int,
@@ -85,7 +86,7 @@ class Validation:
     def catch_up(self, engine: Engine) -> None:
         """Do the evaluation that is due, if one is."""
         cycle = self._pending
-        scores = self.evaluate() if cycle else None
+        scores = self.evaluate(cycle) if cycle else None
         if scores is None:
             return
         self._pending = 0

@@ -86,7 +86,7 @@ def test_shorter_record_list_and_cycles_are_used(tmp_path, tiny):
 
 def test_tracking_of_monai_takes_the_place_of_the_own(bundle, tiny):
     command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", "configs/train.json"]
-    command += ["--tracking", "mlflow", "--cycles", "1"]
+    command += ["--tracking", "mlflow"]
     command += [word for key, value in tiny.items() for word in (f"--{key}", value)]
     result = subprocess.run(command, cwd=bundle, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-2000:]
@@ -96,6 +96,8 @@ def test_tracking_of_monai_takes_the_place_of_the_own(bundle, tiny):
     runs = [run for e in client.search_experiments() for run in client.search_runs([e.experiment_id])]
     assert len(runs) == 1
     assert "train_loss" in runs[0].data.metrics
+    history = client.get_metric_history(runs[0].info.run_id, "coco/segmentation/dice_positive/teacher")
+    assert [point.step for point in history] == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def validate(means, **options):
     kept = []
     answers = iter(means)
 
-    def evaluate():
+    def evaluate(cycle):
         mean = next(answers)
         row = {"dataset": "d", "kind": "localization", "model": "teacher", "metric": "ap40", "value": mean}
         return None if mean is None else ([row], {} if math.isnan(mean) else {"teacher": mean})
@@ -63,7 +63,7 @@ def test_patience_ends_the_run():
     made, _, engine = validate([0.5, 0.4, 0.45, 0.9], patience=2)
     assert engine.ended
     assert engine.state.epoch == 3
-    again = Validation(lambda: None, lambda *_: None, every_cycles=1, history=History(), patience=2)
+    again = Validation(lambda _: None, lambda *_: None, every_cycles=1, history=History(), patience=2)
     again.load_state_dict(made.state_dict())
     assert again.exhausted
 
@@ -72,7 +72,7 @@ def test_evaluation_that_was_broken_off_stays_due():
     made, kept, engine = validate([None])
     assert not kept
     again = Validation(
-        lambda: ([], {"student": 0.7}), lambda *found: kept.append(found), every_cycles=1, history=History()
+        lambda _: ([], {"student": 0.7}), lambda *found: kept.append(found), every_cycles=1, history=History()
     )
     again.load_state_dict(made.state_dict())
     again.catch_up(engine)
