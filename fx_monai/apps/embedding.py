@@ -14,8 +14,10 @@ import torch
 
 from fx_monai import __version__
 from fx_monai.apps.devices import choose_device
-from fx_monai.apps.prediction import Summary, find_images, network_input, read_checked
 from fx_monai.errors import FxError
+from fx_monai.inference.inputs import find_images, named_by_stem
+from fx_monai.inference.source import network_input, read_source
+from fx_monai.inference.summary import Summary
 from fx_monai.models.foundation_x import FoundationX
 from fx_monai.models.weights import load_network
 from fx_monai.progress import progress_bar
@@ -43,7 +45,7 @@ def embed_files(
         DataError: an input doesn't exist, or the folders hold no image.
     """
     network = load_network(weights)
-    paths = find_images(inputs)
+    paths = named_by_stem(find_images(inputs))
     place = choose_device(device)
     network = network.to(place)
     width = network.trunk.width
@@ -77,8 +79,8 @@ def _batches(
     images: list[torch.Tensor] = []
     for number, (name, path) in enumerate(paths.items(), start=1):
         try:
-            pixels, _ = read_checked(path, any_image=any_image)
-            images.append(network_input(pixels, network.config.image_size))
+            source = read_source(path, any_image=any_image)
+            images.append(network_input(source.pixels, network.config.image_size))
             names.append(name)
         except FxError as error:
             summary.failed.append((name, str(error)))

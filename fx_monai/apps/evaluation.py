@@ -15,7 +15,6 @@ from fx_monai import __version__
 from fx_monai.apps.cross_dataset import cross_dataset_rows, cross_dataset_table
 from fx_monai.apps.devices import choose_device
 from fx_monai.apps.experiment import Experiment, open_experiment
-from fx_monai.apps.prediction import RESEARCH_ONLY
 from fx_monai.apps.predictions import write_predictions
 from fx_monai.apps.score_rows import Row, all_rows
 from fx_monai.apps.tables import class_table, group_table, interval_table, write_csv, write_json
@@ -132,7 +131,7 @@ def print_scores(
         chosen = [row for row in evaluation.cross_dataset if row["finding"] == finding]
         say("")
         say(cross_dataset_table(chosen) or f"{finding}: no two heads carry it, or no dataset has it both ways")
-    note = "; ".join(filter(None, (RESEARCH_ONLY, network.card.note)))
+    note = network.card.statement
     say(f"\n{split} split; {note}\nin brackets: {BRACKETS}")
     if output_dir:
         about: dict[str, Any] = {

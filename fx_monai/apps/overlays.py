@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from fx_monai.apps.experiment import Experiment
-from fx_monai.apps.figures import Box, draw_overlay
-from fx_monai.apps.prediction import RESEARCH_ONLY, Predictor
 from fx_monai.data.columns import present
 from fx_monai.data.pixels import to_uint8
+from fx_monai.inference.overlay import Box, draw_overlay
+from fx_monai.inference.predictor import Predictor
 from fx_monai.models.foundation_x import FoundationX
 from fx_monai.types import Kind
 
@@ -35,7 +35,7 @@ def write_test_overlays(
         shown = test[marked[test]] if marked[test].any() else test
         for row in shown[:PER_DATASET].tolist():
             image = to_uint8(experiment.stores[name].image(row))
-            prediction = predictor.predict(image)
+            prediction = predictor.predict(image, any_image=True)
             record, store = manifest[row], experiment.stores[name]
             matrix = store.frame_to_store(row)
             truth: list[Box] = [
@@ -59,7 +59,7 @@ def write_test_overlays(
                 truth_boxes=truth,
                 truth_masks=[mask for _, mask in store.masks(row)],
                 findings=[(f"{f.dataset}: {f.label}", f.probability) for f in prediction.findings if f.dataset == name],
-                note="; ".join(filter(None, (RESEARCH_ONLY, network.card.note, f"{name}, test image"))),
+                note=f"{network.card.statement}; {name}, test image",
             )
             path = folder / f"{name}_{len([p for p in written if p.name.startswith(name)]) + 1}.png"
             picture.save(path)

@@ -14,7 +14,6 @@ import torch
 from fx_monai import __version__
 from fx_monai.apps.figures import learning_curves
 from fx_monai.apps.overlays import write_test_overlays
-from fx_monai.apps.prediction import RESEARCH_ONLY
 from fx_monai.apps.tables import score_table, write_csv
 from fx_monai.engine.processes import is_writer
 from fx_monai.models.weights import load_network, write_weights
@@ -56,8 +55,7 @@ def write_results(session: TrainingSession) -> Path:
     say("")
     say(score_table(evaluation.rows, models=tuple(networks)))
     say("")
-    note = selected.card.note
-    say(f"{'; '.join(filter(None, (RESEARCH_ONLY, note)))}; test split, {time.monotonic() - started:.0f} s")
+    say(f"{selected.card.statement}; test split, {time.monotonic() - started:.0f} s")
     say(f"weights     {session.weights_path}  ({selected.card.model} of cycle {selected.card.cycle})")
     say(f"checkpoint  {session.checkpoint_path}")
     say(f"tables      {out / 'results.md'}, results.csv, results.json, validation.csv, phases.csv")

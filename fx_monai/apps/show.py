@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fx_monai.apps.dataset_statistics import Counts, dataset_statistics
-from fx_monai.apps.figures import contact_sheet, draw_overlay
+from fx_monai.apps.figures import contact_sheet
 from fx_monai.data.columns import label_matrix, ragged
 from fx_monai.data.letterbox import letterbox
 from fx_monai.data.manifest import Manifest, Record
@@ -20,6 +20,7 @@ from fx_monai.data.pixels import read_pixels, to_uint8
 from fx_monai.data.rasterise import rasterise
 from fx_monai.errors import ConfigError, DataError
 from fx_monai.files import write_text
+from fx_monai.inference.overlay import draw_overlay
 from fx_monai.ops.affine import letterbox_matrix
 
 SIDE = 512

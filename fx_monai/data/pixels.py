@@ -74,7 +74,7 @@ def read_pixels(path: Path) -> Pixels:
         if module is None:
             return _read_picture(path)
         _check_size(path, *module.size(path))
-        return _to_unsigned(module.read(path))
+        return to_unsigned(module.read(path))
     except DataError:
         raise
     except _BROKEN as error:
@@ -168,7 +168,7 @@ def _read_picture(path: Path) -> Pixels:
             if getattr(image, "n_frames", 1) != 1:
                 raise FormatError(f"the file has {image.n_frames} frames")  # type: ignore[attr-defined]
             if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-                return _to_unsigned(np.asarray(image))
+                return to_unsigned(np.asarray(image))
             return np.asarray(ImageOps.exif_transpose(image).convert("L"))
 
 
@@ -177,8 +177,12 @@ def _is_turned(image: Image.Image) -> bool:
     return image.getexif().get(0x0112, 1) >= 5
 
 
-def _to_unsigned(values: NDArray[Any]) -> Pixels:
-    """Return 8-bit values as they are and others in the whole 16-bit range, 0 staying 0 where nothing is below."""
+def to_unsigned(values: NDArray[Any]) -> Pixels:
+    """Return 8-bit values as they are and others in the whole 16-bit range, 0 staying 0 where nothing is below.
+
+    Raises:
+        FormatError: values that are not finite.
+    """
     if values.dtype == np.uint8:
         return values.astype(np.uint8, copy=False)
     numbers = values.astype(np.float32)

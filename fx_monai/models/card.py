@@ -19,6 +19,8 @@ from fx_monai.errors import CheckpointError
 from fx_monai.models.config import BackboneConfig, LocalizationConfig, ModelConfig, ProjectorConfig, SegmentationConfig
 from fx_monai.types import Kind, Task, TaskSpec
 
+RESEARCH_ONLY = "research use only"
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -59,6 +61,11 @@ class ModelCard:
     validation_mean: float | None = None
     note: str = ""
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
+
+    @property
+    def statement(self) -> str:
+        """Return what stands in every output: the use, and the note."""
+        return "; ".join(filter(None, (RESEARCH_ONLY, self.note)))
 
 
 def pack(config: ModelConfig, specs: Sequence[TaskSpec], primary: Task | None, card: ModelCard) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fx_monai import __version__
+from fx_monai.models.card import RESEARCH_ONLY
 from fx_monai.models.foundation_x import FoundationX
 from fx_monai.types import Kind, Task
 
@@ -80,5 +81,5 @@ class ExportedNetwork(nn.Module):
                 for output in self.outputs
             ],
             "card": dataclasses.asdict(network.card),
-            "use": "research use only",
+            "use": RESEARCH_ONLY,
         }

@@ -13,6 +13,7 @@ ORDER = [
     {"losses", "metrics"},
     {"recipe"},
     {"engine"},
+    {"inference"},
     {"apps"},
     {"verbs", "cli", "__main__"},
 ]

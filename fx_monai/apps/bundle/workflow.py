@@ -13,10 +13,13 @@ from monai.engines.workflow import Workflow
 
 from fx_monai.apps.devices import choose_device
 from fx_monai.apps.evaluation import print_scores
-from fx_monai.apps.prediction import Predictor, Summary, find_images, predict_file
+from fx_monai.apps.prediction import predict_file
 from fx_monai.apps.training import TrainingSession, say
 from fx_monai.engine.processes import join, leave
 from fx_monai.errors import CheckpointError, DataError, FxError
+from fx_monai.inference.inputs import find_images, named_by_stem
+from fx_monai.inference.predictor import Predictor
+from fx_monai.inference.summary import Summary
 from fx_monai.models.foundation_x import FoundationX
 from fx_monai.models.weights import load_network
 from fx_monai.progress import progress_bar
@@ -45,7 +48,7 @@ class ImageFiles(Dataset):
     """
 
     def __init__(self, folder: str, data: list[dict[str, str]] | None = None) -> None:
-        found = find_images([Path(folder)]) if data is None else {}
+        found = named_by_stem(find_images([Path(folder)])) if data is None else {}
         super().__init__(data if data is not None else [{"name": n, "image": str(p)} for n, p in found.items()])
 
 
