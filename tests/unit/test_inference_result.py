@@ -14,7 +14,7 @@ from fx_monai.inference.predictor import Predictor
 from fx_monai.inference.result import Finding, FoundBox, FoundMask, ImageFacts, ModelIdentity, Prediction
 from fx_monai.inference.source import source_of_array
 from fx_monai.models.card import Calibration, ModelCard
-from fx_monai.models.config import BackboneConfig, ModelConfig
+from fx_monai.models.config import BackboneConfig, LocalizationConfig, ModelConfig
 from fx_monai.models.foundation_x import FoundationX
 from fx_monai.models.weights import write_weights
 from fx_monai.types import Kind, Task, TaskSpec
@@ -24,7 +24,8 @@ CARD = ModelCard(fx_monai_version="0.1.0", recipe="demo", note="trained on phant
 
 def network(*tasks, exclusive=False):
     torch.manual_seed(0)
-    config = ModelConfig(backbone=BackboneConfig(pretrained="none"), image_size=64)
+    boxes = LocalizationConfig(num_queries=8)
+    config = ModelConfig(backbone=BackboneConfig(pretrained="none"), localization=boxes, image_size=64)
     return FoundationX(config, [TaskSpec(task, ("a", "b"), exclusive=exclusive) for task in tasks]).eval()
 
 
