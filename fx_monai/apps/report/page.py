@@ -14,7 +14,6 @@ from markupsafe import Markup
 
 from fx_monai import __version__
 from fx_monai.apps.evaluation import BRACKETS
-from fx_monai.apps.prediction import RESEARCH_ONLY
 from fx_monai.apps.report.learning import learning_panels
 from fx_monai.apps.report.run_folder import RunFolder
 from fx_monai.apps.report.score_curves import curve_panels
@@ -22,6 +21,7 @@ from fx_monai.apps.report.score_tables import score_tables
 from fx_monai.apps.tables import class_lines, group_lines, number, overall_lines, title_of
 from fx_monai.files import write_text
 from fx_monai.metrics.scores import primary_metric
+from fx_monai.models.card import RESEARCH_ONLY
 from fx_monai.types import Kind
 
 _TEMPLATES = Path(__file__).parent / "templates"
