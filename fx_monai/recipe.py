@@ -127,6 +127,7 @@ class ScheduleSection(Section):
         lock_release: off makes the LOCK phases RELEASE phases of the same length.
         min_batches: per kind, lower limit of the length of a RELEASE phase; a small dataset is passed several times.
         max_batches: upper limit of the length of a RELEASE phase; absent = one full pass.
+        head_cycles: in the first so many cycles every phase is LOCK: heads first, then everything, as fine-tuning does.
         order: ``dataset`` (dataset by dataset, task by task), ``interleaved`` (a batch of every task in turn) or
             ``sqrt`` (shuffled, shares by the square root of the tasks' lengths).
         accumulate: batches whose gradients one optimiser step sums, in the memory of the largest; ``all`` = as many as
@@ -142,6 +143,7 @@ class ScheduleSection(Section):
     lock_release: bool = True
     min_batches: dict[Kind, int] = {}
     max_batches: int | None = Field(default=None, ge=1)
+    head_cycles: int = Field(default=0, ge=0)
     order: Order = Order.DATASET
     accumulate: Annotated[int, Field(ge=1)] | Literal["all"] = 1
     unit_losses: bool = False

@@ -66,6 +66,7 @@ def make_schedule(recipe: Recipe, loaders: Mapping[Task, TaskLoader], cycles: in
         lock_release=section.lock_release,
         min_batches=section.min_batches,
         max_batches=section.max_batches,
+        head_cycles=section.head_cycles,
         order=section.order,
         batches_per_step=section.accumulate,
         seed=recipe.seed,

@@ -14,7 +14,9 @@ Factor = Callable[[int, Position], float]
 """Factor on the base learning rates, from the step of the run (0 for the first) and its position."""
 
 
-def factor_by_step(step: int, *, total_steps: int, warmup_steps: int, final_fraction: float) -> float:
+def factor_by_step(
+    step: int, *, total_steps: int, warmup_steps: int, final_fraction: float, release_step: int = 0
+) -> float:
     """Return the factor on the base learning rates at a step: linear warm-up, then cosine down to a fraction.
 
     Args:
@@ -22,9 +24,13 @@ def factor_by_step(step: int, *, total_steps: int, warmup_steps: int, final_frac
         total_steps: of the run.
         warmup_steps: steps until the factor reaches 1; the first step has ``1 / warmup_steps``.
         final_fraction: factor at the end of the run.
+        release_step: first step that trains more than the heads; the warm-up begins anew there, since the optimiser
+            has seen no gradient of the shared parts, and the cosine waits for it.
     """
-    warmup = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
-    progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+    inside = step - release_step if step >= release_step else step
+    warmup = min(1.0, (inside + 1) / warmup_steps) if warmup_steps else 1.0
+    first = release_step + warmup_steps
+    progress = (step - first) / max(1, total_steps - first)
     return warmup * _cosine(progress, final_fraction)
 
 
@@ -52,10 +58,16 @@ def _cosine(progress: float, final_fraction: float) -> float:
 
 def by_step(schedule: Schedule, *, warmup_steps: int, final_fraction: float) -> Factor:
     """Return :func:`factor_by_step` of a schedule."""
+    # where the heads stay alone there is no release to wait for
+    release_step = schedule.release_step if schedule.head_cycles < schedule.cycles else 0
 
     def factor(step: int, position: Position) -> float:
         return factor_by_step(
-            step, total_steps=schedule.total_steps, warmup_steps=warmup_steps, final_fraction=final_fraction
+            step,
+            total_steps=schedule.total_steps,
+            warmup_steps=warmup_steps,
+            final_fraction=final_fraction,
+            release_step=release_step,
         )
 
     return factor

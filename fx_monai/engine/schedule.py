@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from itertools import accumulate
@@ -59,10 +59,13 @@ class Schedule:
     Args:
         phases: of one cycle, in order.
         cycles: number of cycles.
+        head_cycles: in the first so many cycles every phase is LOCK, so that new heads settle before anything that is
+            shared moves.
     """
 
     phases: tuple[Phase, ...]
     cycles: int
+    head_cycles: int = 0
 
     @property
     def steps_per_cycle(self) -> int:
@@ -83,7 +86,7 @@ class Schedule:
         """Return where a step (0 for the first of the run) stands."""
         cycle, rest = divmod(step, self.steps_per_cycle)
         index = bisect_right(self._ends, rest)
-        phase = self.phases[index]
+        phase = (self._locked if cycle < self.head_cycles else self.phases)[index]
         inside = rest - (self._ends[index] - phase.num_steps)
         first, last = self._borders[index]
         return Position(
@@ -98,6 +101,15 @@ class Schedule:
     def count(self, level: Level) -> int:
         """Return how many cycles, visits of a dataset, visits of a task, or phases the whole run has."""
         return self.cycles * sum(level in starts for starts, _ in self._borders)
+
+    @property
+    def release_step(self) -> int:
+        """The step with which the first cycle begins that isn't for the heads alone."""
+        return min(self.head_cycles, self.cycles) * self.steps_per_cycle
+
+    @cached_property
+    def _locked(self) -> tuple[Phase, ...]:
+        return tuple(replace(phase, mode=Mode.LOCK) for phase in self.phases)
 
     @cached_property
     def _ends(self) -> list[int]:
@@ -123,6 +135,7 @@ def build_schedule(
     lock_release: bool = True,
     min_batches: Mapping[Kind, int] | None = None,
     max_batches: int | None = None,
+    head_cycles: int = 0,
     seed: int = 0,
 ) -> Schedule:
     """Return the schedule of a cyclic run.
@@ -137,6 +150,7 @@ def build_schedule(
         lock_release: off makes the LOCK phases RELEASE phases of the same length.
         min_batches: per kind, lower limit for RELEASE phases; a small dataset is passed several times.
         max_batches: upper limit for RELEASE phases.
+        head_cycles: see :class:`Schedule`.
         seed: of the shuffled order.
     """
     datasets = list(dict.fromkeys(task.dataset for task in num_batches))
@@ -160,7 +174,8 @@ def build_schedule(
         released = {task: release for task, _, release in lengths}
         sequences = [(first, mix(locked, seed)), (Mode.RELEASE, mix(released, seed))]
     per_step = len(lengths) if batches_per_step == "all" else batches_per_step
-    return Schedule(tuple(Phase(tuple(tasks), mode, per_step) for mode, tasks in sequences if tasks), cycles)
+    phases = tuple(Phase(tuple(tasks), mode, per_step) for mode, tasks in sequences if tasks)
+    return Schedule(phases, cycles, head_cycles)
 
 
 def _interleaved(lengths: Mapping[Task, int], seed: int) -> list[Task]:

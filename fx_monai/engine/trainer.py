@@ -84,7 +84,7 @@ class CyclicTrainer(Trainer):
         train_handlers: Sequence[Any] | None = None,
         checkpoints: Any = None,
     ) -> None:
-        self.schedule = Schedule(schedule.phases, max_epochs)
+        self.schedule = replace(schedule, cycles=max_epochs)
         self.walker = ScheduleWalker(self.schedule, loaders)
         super().__init__(device, max_epochs, self.walker, decollate=False, event_names=[ScheduleEvents])
         # an exception is reported by whoever catches it, not by the engine as well

@@ -1,10 +1,11 @@
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fx_monai.engine.learning_rate import factor_by_cycle, factor_by_step
+from fx_monai.engine.learning_rate import by_step, factor_by_cycle, factor_by_step
 from fx_monai.engine.schedule import Level, Schedule, build_schedule
 from fx_monai.types import Kind, Mode, Order, Phase, Task
 
@@ -163,6 +164,34 @@ def test_cycles_of_the_same_dataset_have_a_border():
 def test_learning_rate_factor_by_step(step, expected):
     factor = factor_by_step(step, total_steps=110, warmup_steps=10, final_fraction=0.01)
     assert math.isclose(factor, expected, rel_tol=1e-12)
+
+
+def test_heads_alone_in_the_first_cycles_then_everything():
+    tasks = {Task("a", S): 4, Task("b", C): 2}
+    plain = build_schedule(tasks, cycles=3)
+    first = build_schedule(tasks, cycles=3, head_cycles=2)
+    locked = 2 * plain.steps_per_cycle
+    assert first.release_step == locked
+    for step in range(plain.total_steps):
+        a, b = plain.position(step), first.position(step)
+        assert replace(a, phase=b.phase) == b
+        assert b.phase.sequence == a.phase.sequence
+        assert b.phase.mode is (Mode.LOCK if step < locked else a.phase.mode)
+
+
+@pytest.mark.parametrize(("step", "expected"), [(0, 0.5), (1, 1.0), (9, 1.0), (10, 0.5), (11, 1.0), (21, 0.5), (30, 0)])
+def test_learning_rate_warms_up_again_when_the_shared_parts_are_released(step, expected):
+    factor = factor_by_step(step, total_steps=30, warmup_steps=2, final_fraction=0.0, release_step=10)
+    assert factor == pytest.approx(expected)
+
+
+def test_heads_that_stay_alone_have_the_usual_learning_rate():
+    tasks = {Task("a", S): 4}
+    schedules = [build_schedule(tasks, cycles=2, head_cycles=head) for head in (0, 2)]
+    plain, alone = (
+        [by_step(s, warmup_steps=2, final_fraction=0)(n, s.position(n)) for n in range(12)] for s in schedules
+    )
+    assert plain == alone
 
 
 @pytest.mark.parametrize(
