@@ -50,6 +50,7 @@ setup(
         "safetensors>=0.4",
         "numpy>=1.26,<3",
         "scipy>=1.11",
+        "scikit-learn>=1.4",
         "pandas>=2.2",
         "pyarrow>=15",
         "pydantic>=2.7,<3",
@@ -87,7 +88,6 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3.5",
             "hypothesis>=6.100",
-            "scikit-learn>=1.4",
             # an independent reference for deformable attention, and heads to compare with
             "transformers>=5.2,<6",
             # an independent reader of MetaImage

@@ -1,4 +1,4 @@
-"""Pairs ``key=value`` on the command line."""
+"""Lists and pairs ``key=value`` on the command line."""
 
 from __future__ import annotations
 
@@ -28,6 +28,31 @@ def key_values(text: str, where: str) -> dict[str, str]:
             )
         pairs[key.strip()] = value.strip()
     return pairs
+
+
+def listed(text: str) -> list[str]:
+    """Return what is separated by commas."""
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def numbers(text: str, where: str, *, whole: bool = False) -> list[float]:
+    """Return numbers that are separated by commas.
+
+    Raises:
+        ConfigError: one that is none, or not a whole one where those are asked for.
+    """
+    found = []
+    for item in listed(text):
+        try:
+            found.append(float(int(item) if whole else float(item)))
+        except ValueError:
+            raise ConfigError(
+                where=where,
+                problem=f"'{item}'",
+                expected=f"{'whole numbers' if whole else 'numbers'}, separated by commas",
+                remedy="Correct the value",
+            ) from None
+    return found
 
 
 def recipe_values(text: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from fx_monai.models.config import ModelConfig
 from fx_monai.shipped import shipped_folder
 from fx_monai.types import Kind, Order, Task
 
-RECIPES = ("demo", "real_small", "foundation_x", "foundation_x_plus", "ark")
+RECIPES = ("demo", "real_small", "foundation_x", "foundation_x_plus", "ark", "finetune")
 
 
 class Section(BaseModel):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fx_monai.apps.predictions import StoredScores, read_predictions
-from fx_monai.apps.tables import COLUMNS, TITLES, markdown, with_interval, write_csv, write_json
+from fx_monai.apps.tables import COLUMNS, TITLES, markdown, with_difference, with_interval, write_csv, write_json
 from fx_monai.errors import ConfigError, DataError, did_you_mean
 from fx_monai.files import write_text
 from fx_monai.metrics.classification import ClassificationScores
@@ -267,18 +267,9 @@ def _table(rows: Sequence[Row], kind: str, runs: Sequence[str]) -> str:
         first = next(iter(line.values()))
         cell = [dataset, TITLES[metric], str(first["images"]), with_interval(line.get(runs[0]))]
         for run in runs[1:]:
-            cell += [with_interval(line.get(run)), _difference(line.get(run))]
+            cell += [with_interval(line.get(run)), with_difference(line.get(run))]
         lines.append(cell)
     return markdown(header, lines)
-
-
-def _difference(row: Row | None) -> str:
-    if row is None or math.isnan(row["difference"]):
-        return "n/a"
-    low, high = row["difference_low"], row["difference_high"]
-    if math.isnan(low):
-        return f"{row['difference']:+.3f}"
-    return f"{row['difference']:+.3f} ({low:+.2f} to {high:+.2f}){'' if low <= 0 <= high else ' *'}"
 
 
 def _differ(task: Task, problem: str, expected: str) -> DataError:

@@ -150,7 +150,7 @@ def evaluate_networks(
     networks: Mapping[str, FoundationX], experiment: Experiment, split: str, *, device: torch.device
 ) -> Evaluation:
     """Score networks by name on a split of all tasks, with intervals, subgroups and cross-dataset queries."""
-    evaluator = _evaluator(networks, experiment, split, device, detailed=True)
+    evaluator = task_evaluator(networks, experiment, split, device, detailed=True)
     evaluator.run()
     manifests = experiment.manifests
     # the process that writes needs intervals, the others only have to take part in the evaluation
@@ -168,7 +168,7 @@ def evaluate_networks(
 
 def calibrate(network: FoundationX, experiment: Experiment, *, device: torch.device) -> dict[str, Calibration]:
     """Fit temperatures and operating thresholds of every classification task on the validation split."""
-    evaluator = _evaluator({SELECTED: network}, experiment, "val", device, kinds=(Kind.CLASSIFICATION,))
+    evaluator = task_evaluator({SELECTED: network}, experiment, "val", device, kinds=(Kind.CLASSIFICATION,))
     evaluator.run()
     return {
         str(task): fit_calibration(own)
@@ -215,7 +215,7 @@ def with_spacing(scores: TaskScores, manifest: Manifest, store: ImageStore) -> T
     return replace(scores, spacing_mm=spacing)
 
 
-def _evaluator(
+def task_evaluator(
     networks: Mapping[str, FoundationX],
     experiment: Experiment,
     split: str,
@@ -224,6 +224,7 @@ def _evaluator(
     detailed: bool = False,
     kinds: tuple[Kind, ...] = tuple(Kind),
 ) -> MatrixEvaluator:
+    """Return the evaluator of the tasks of chosen kinds on a split, see :class:`MatrixEvaluator`."""
     tasks = [task for task in experiment.specs if task.kind in kinds]
     return MatrixEvaluator(
         device=device,

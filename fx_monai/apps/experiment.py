@@ -50,6 +50,10 @@ class Experiment:
     specs: Mapping[Task, TaskSpec]
     excluded: Mapping[str, NDArray[np.bool_]]
 
+    def for_recipe(self, recipe: Recipe) -> Experiment:
+        """Return the same data for a recipe that has some of the tasks and differs in nothing that concerns data."""
+        return replace(self, recipe=recipe, specs={task: self.specs[task] for task in recipe.tasks})
+
     def usable(self, dataset: str) -> NDArray[np.bool_]:
         """Return, per manifest row, whether the image can be read and isn't excluded."""
         return self.stores[dataset].valid & ~self.excluded[dataset]
@@ -57,6 +61,10 @@ class Experiment:
     def policies(self, dataset: str) -> Policies:
         """Return what the recipe makes of a dataset's doubtful annotations."""
         return self.recipe.datasets[dataset].policies or self.recipe.data.policies
+
+    def truth(self, dataset: str) -> Policies:
+        """Return the same for scoring: an uncertain label is no truth to be scored against."""
+        return replace(self.policies(dataset), uncertain="ignore", unmentioned="ignore")
 
     def rows(
         self, task: Task, split: str, records: Sequence[Mapping[str, str | int]] | None = None
@@ -90,10 +98,7 @@ class Experiment:
 
     def dataset(self, task: Task, split: str, *, augmented: bool, rows: NDArray[np.int64] | None = None) -> TaskDataset:
         """Return the samples of a task in a split (or of chosen rows), for training (augmented) or for evaluation."""
-        policies = self.policies(task.dataset)
-        if not augmented:
-            # the policy is for training; an uncertain label is no truth to be scored against
-            policies = replace(policies, uncertain="ignore", unmentioned="ignore")
+        policies = self.policies(task.dataset) if augmented else self.truth(task.dataset)
         return TaskDataset(
             self.manifests[task.dataset],
             self.stores[task.dataset],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -17,12 +17,17 @@ from fx_monai.engine.schedule import Schedule, build_schedule
 from fx_monai.losses.task_loss import class_weight_of
 from fx_monai.models.foundation_x import FoundationX
 from fx_monai.recipe import Recipe
-from fx_monai.types import Task
+from fx_monai.types import Task, TaskSpec
 
 
 def primary_task(recipe: Recipe) -> Task | None:
     """Return the task whose logits the network returns first, None where the recipe leaves it to the network."""
     return next((task for task in recipe.tasks if str(task) == recipe.primary), None)
+
+
+def make_network(recipe: Recipe, specs: Sequence[TaskSpec]) -> FoundationX:
+    """Return the network of a recipe with a fresh head for every task, on the CPU."""
+    return FoundationX(recipe.model, specs, primary=primary_task(recipe))
 
 
 def make_ramp(start: float, end: float | None) -> Ramp:

@@ -106,6 +106,16 @@ def with_interval(row: Row | None) -> str:
     return f"{number(row['value'])} ({low:.2f}-{high:.2f})"
 
 
+def with_difference(row: Row | None) -> str:
+    """Return ``+0.021 (+0.01 to +0.04) *``; the star says that the interval doesn't hold 0."""
+    if row is None or math.isnan(row["difference"]):
+        return "n/a"
+    low, high = row["difference_low"], row["difference_high"]
+    if math.isnan(low):
+        return f"{row['difference']:+.3f}"
+    return f"{row['difference']:+.3f} ({low:+.2f} to {high:+.2f}){'' if low <= 0 <= high else ' *'}"
+
+
 def _lines(
     rows: Sequence[Row],
     columns: Mapping[str, Sequence[str]],

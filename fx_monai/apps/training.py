@@ -19,12 +19,12 @@ from fx_monai.apps.experiment import Experiment, no_data_root, open_experiment
 from fx_monai.apps.from_recipe import (
     make_class_weights,
     make_learning_rate,
+    make_network,
     make_optimiser,
     make_precision,
     make_ramp,
     make_schedule,
     make_teacher,
-    primary_task,
 )
 from fx_monai.apps.output_folder import check_output
 from fx_monai.apps.results import write_results
@@ -70,6 +70,8 @@ class TrainingSession:
         resume: go on with the run in the output folder.
         tracking_database: MLflow's SQLite file; default: ``mlruns.db`` beside the output folder.
         read_only: nothing will be trained, so the output folder may hold a run.
+        experiment: the data, opened before by a recipe with the same data and image size, for many short trainings.
+        tracked: whether MLflow hears of the training.
 
     Raises:
         ConfigError: recipe, paths or the combination are not valid.
@@ -89,6 +91,8 @@ class TrainingSession:
         resume: bool = False,
         tracking_database: str | Path | None = None,
         read_only: bool = False,
+        experiment: Experiment | None = None,
+        tracked: bool = True,
     ) -> None:
         join()
         self.recipe: Recipe = load_recipe(recipe, overrides)
@@ -98,15 +102,18 @@ class TrainingSession:
         self.weights_path = Path(weights_path) if weights_path else self.output_dir / "model.pt"
         self.tracking_database = Path(tracking_database or self.output_dir.parent / "mlruns.db")
         self.resume = resume
+        self.tracked = tracked
         check_image_size(self.recipe.model, self.recipe.tasks)
         if not read_only:
             check_output(self.checkpoint_path, resume)
         root = prepare_data_root(self.recipe, data_root)
         seed_everything(self.recipe.seed)
-        self.experiment: Experiment = open_experiment(self.recipe, data_root=root, report=say)
-        self.network = FoundationX(
-            self.recipe.model, list(self.experiment.specs.values()), primary=primary_task(self.recipe)
-        ).to(self.device)
+        self.experiment: Experiment = (
+            experiment.for_recipe(self.recipe)
+            if experiment is not None
+            else open_experiment(self.recipe, data_root=root, report=say)
+        )
+        self.network = make_network(self.recipe, list(self.experiment.specs.values())).to(self.device)
         if self.recipe.init_from and not resume:
             for note in start_from(self.network, Path(self.recipe.init_from)):
                 say(f"note: {note}")
@@ -184,7 +191,7 @@ class TrainingSession:
         handlers: list[Any] = [make_learning_rate(recipe, self.optimiser, schedule), self.history, validation]
         if recipe.schedule.audit:
             handlers.insert(0, PhaseAudit(self.network.module_groups()))
-        if is_writer() and not any(type(handler).__name__ == "MLFlowHandler" for handler in extra):
+        if is_writer() and self.tracked and not any(type(handler).__name__ == "MLFlowHandler" for handler in extra):
             self.tracker = self._tracker()
             handlers.append(self.tracker)
         if is_writer():
@@ -344,6 +351,8 @@ def prepare_data_root(recipe: Recipe, data_root: str | Path) -> Path:
 def _describe(session: TrainingSession) -> None:
     schedule = session.schedule()
     say(f"{len(schedule.phases)} phases, {schedule.steps_per_cycle} steps a cycle, {schedule.total_steps} in all")
+    if schedule.head_cycles:
+        say(f"the first {min(schedule.head_cycles, schedule.cycles)} of {schedule.cycles} cycles train the heads alone")
     for phase in schedule.phases:
         say(f"  {phase!s:52s}{phase.num_batches:5d} batches{phase.num_steps:5d} steps")
     for name, module in session.network.module_groups().items():

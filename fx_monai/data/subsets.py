@@ -53,9 +53,7 @@ class Subset:
     def __str__(self) -> str:
         return f"{self.shots} shots" if self.shots else f"{self.percent:g} %"
 
-    def choose(
-        self, patients: Sequence[str], shown: NDArray[np.float32], *, seed: int, draw: int
-    ) -> NDArray[np.bool_]:
+    def choose(self, patients: Sequence[str], shown: NDArray[np.float32], *, seed: int, draw: int) -> NDArray[np.bool_]:
         """Return which images are in the subset, (N,).
 
         Args:

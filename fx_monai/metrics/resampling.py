@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 Counts = NDArray[np.float32]
 Measured = dict[str, NDArray[np.float64]]
@@ -68,3 +69,12 @@ def interval(values: NDArray[np.float64], *, confidence: float = CONFIDENCE) -> 
         return float("nan"), float("nan")
     low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def student_interval(values: Sequence[float], *, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Return Student's interval of the mean of repeated measurements (draws, seeds); NaN for fewer than two."""
+    defined = np.array([value for value in values if not np.isnan(value)])
+    if len(defined) < 2:
+        return float("nan"), float("nan")
+    reach = stats.t.ppf((1 + confidence) / 2, len(defined) - 1) * defined.std(ddof=1) / np.sqrt(len(defined))
+    return float(defined.mean() - reach), float(defined.mean() + reach)

@@ -11,7 +11,9 @@ from torch import Tensor
 from fx_monai.errors import CheckpointError
 from fx_monai.files import load_weights_only
 from fx_monai.models.card import unpack
+from fx_monai.models.config import ModelConfig
 from fx_monai.models.foundation_x import FoundationX
+from fx_monai.types import TaskSpec
 
 _CARD_KEY = "_extra_state"
 
@@ -29,7 +31,7 @@ def start_from(network: FoundationX, path: Path) -> list[str]:
     Raises:
         CheckpointError: no such file, no model card, other classes, or a network of other sizes.
     """
-    state = _weights(path)
+    state = read_weights(path)
     _, specs, _, _ = unpack(state.pop(_CARD_KEY, None), where=str(path))
     known = {spec.task: spec for spec in specs}
     for task, spec in network.specs.items():
@@ -61,11 +63,28 @@ def start_from(network: FoundationX, path: Path) -> list[str]:
     return notes + ([f"left out, not in the recipe: {', '.join(dropped)}"] if dropped else [])
 
 
-def _weights(path: Path) -> dict[str, Any]:
+def read_weights(path: Path) -> dict[str, Any]:
+    """Return the ``state_dict`` of a file of weights, or of a checkpoint's student.
+
+    Raises:
+        CheckpointError: no such file, or damaged.
+    """
     state = load_weights_only(path)
     modules = state.get("modules") if isinstance(state, Mapping) else None
     student = modules.get("student") if isinstance(modules, Mapping) else state
     return dict(student) if isinstance(student, Mapping) else {}
+
+
+def read_card(state: Mapping[str, Any], path: Path) -> tuple[ModelConfig, tuple[TaskSpec, ...]] | None:
+    """Return the architecture and the tasks of weights; None for weights of a backbone, which have no card.
+
+    Raises:
+        CheckpointError: a card that this version can't read.
+    """
+    if _CARD_KEY not in state:
+        return None
+    config, specs, _, _ = unpack(state[_CARD_KEY], where=str(path))
+    return config, specs
 
 
 def _prefixes(network: FoundationX) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from fx_monai.verbs.data import audit, cache, datasets, demo, index, show
 from fx_monai.verbs.evidence import compare, evaluate, report
-from fx_monai.verbs.training import train
+from fx_monai.verbs.training import finetune, train
 from fx_monai.verbs.use import embed, predict
 from fx_monai.verbs.weights import convert_weights, export
 
@@ -21,6 +21,7 @@ VERBS: dict[str, Callable[..., Any]] = {
         audit,
         cache,
         train,
+        finetune,
         evaluate,
         compare,
         report,

@@ -1,0 +1,244 @@
+"""Few-shot study: starting points beside each other on growing, nested parts of the training data.
+
+A cell is one task, start, mode, subset and draw. Finished cells are kept as files and skipped, so a study that was
+stopped goes on, inside a training too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fx_monai import __version__
+from fx_monai.apps.devices import choose_device
+from fx_monai.apps.experiment import Experiment, open_experiment
+from fx_monai.apps.few_shot_training import fine_tuned_scores, probe_scores
+from fx_monai.apps.fine_tuning import FineTuning, check_probe, recipe_values
+from fx_monai.apps.score_rows import patients_of, score_rows
+from fx_monai.apps.starting_point import StartingPoint
+from fx_monai.apps.tables import COLUMNS, write_json
+from fx_monai.apps.training import prepare_data_root, say
+from fx_monai.data.subsets import Subset, shown_classes
+from fx_monai.engine.processes import is_writer, wait_for_all
+from fx_monai.errors import ConfigError
+from fx_monai.recipe import Recipe, load_recipe
+from fx_monai.types import Task
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the study.
+
+    Args:
+        task: what is learnt, alone.
+        start: where it begins.
+        mode: what is trained.
+        subset: of the training split.
+        draw: number of the subset and of the training's seed.
+    """
+
+    task: Task
+    start: StartingPoint
+    mode: FineTuning
+    subset: Subset
+    draw: int
+
+    @property
+    def stem(self) -> str:
+        """Name of the cell's files."""
+        subset = str(self.subset).replace(" ", "").replace("%", "percent")
+        task = f"{self.task.dataset}.{self.task.kind.value}"
+        return f"{task}/{self.start.name.replace('/', '_')}.{self.mode.value}.{subset}.draw{self.draw}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A few-shot study.
+
+    Args:
+        recipe: of the target, name or file.
+        overrides: what target and user change.
+        starts: starting points, the one of interest first.
+        modes: what is trained.
+        subsets: of the training split.
+        draws: subsets and trainings per point; draw k has the seed of the recipe plus k.
+        data_root: see :class:`fx_monai.apps.training.TrainingSession`.
+        folder: gets ``cells`` and ``features``.
+        device: "" = first GPU, else CPU.
+    """
+
+    recipe: str
+    overrides: Mapping[str, Any]
+    starts: Sequence[StartingPoint]
+    modes: Sequence[FineTuning]
+    subsets: Sequence[Subset]
+    draws: int
+    data_root: str
+    folder: Path
+    device: str = ""
+
+    def check(self) -> None:
+        """Refuse what would fail after hours.
+
+        Raises:
+            ConfigError: no draw, two starts of one name, a probe of other tasks than classification, or a recipe that
+                isn't valid.
+        """
+        names = [start.name for start in self.starts]
+        if self.draws < 1 or len(set(names)) < len(names):
+            raise ConfigError(
+                where="--draws" if self.draws < 1 else "--beside",
+                problem=f"{self.draws} draws" if self.draws < 1 else f"two starts are called {_twice(names)}",
+                expected="at least 1 draw, and starts whose folders have different names",
+                remedy="Correct the value",
+            )
+        for mode in self.modes:
+            for start in self.starts:
+                values = recipe_values(self.recipe, mode, start, self.overrides)
+                if mode is FineTuning.PROBE:
+                    check_probe(self.recipe, values)
+
+    def cells(self) -> Iterator[Cell]:
+        """Yield the cells, draw by draw, so that an early stop leaves whole draws."""
+        tasks = load_recipe(self.recipe, {**self.starts[0].values, **self.overrides}).tasks
+        for draw in range(self.draws):
+            for task in tasks:
+                for mode in self.modes:
+                    for start in self.starts:
+                        yield from (Cell(task, start, mode, subset, draw) for subset in self.subsets)
+
+    def values(self, cell: Cell) -> dict[str, Any]:
+        """Return the values of the recipe of a cell: one task, the draw's seed.
+
+        Datasets without a task stay, so that the patients are divided as for the others.
+        """
+        values = recipe_values(self.recipe, cell.mode, cell.start, self.overrides)
+        whole = load_recipe(self.recipe, values)
+        tasks = {
+            f"datasets.{name}.tasks": [cell.task.kind.value] if name == cell.task.dataset else []
+            for name in whole.datasets
+        }
+        return {**values, **tasks, "primary": None, "seed": whole.seed + cell.draw, "checkpoint.keep_last": 1}
+
+    def run(self) -> list[Row] | None:
+        """Compute the cells that are missing; return the rows of all, None when a stop signal came.
+
+        Raises:
+            ConfigError: see :meth:`check`; or the folder holds cells of another study.
+        """
+        self.check()
+        cells, rows, started, computed = list(self.cells()), [], time.monotonic(), 0
+        missing = [cell for cell in cells if not self._path(cell).is_file()]
+        opened: dict[int, Experiment] = {}
+        for number, cell in enumerate(cells, start=1):
+            recipe = load_recipe(self.recipe, self.values(cell))
+            size = recipe.model.image_size
+            if size not in opened:
+                opened[size] = self._open(recipe)
+            made = self._cell(cell, recipe, opened[size])
+            if made is None:
+                say("stopped; the same command goes on")
+                return None
+            rows += made
+            if cell in missing:
+                computed += 1
+                left = (time.monotonic() - started) / computed * (len(missing) - computed)
+                say(f"{number} of {len(cells)}: {_told(cell, made)}  {left / 60:.0f} min left")
+        return rows
+
+    def _open(self, recipe: Recipe) -> Experiment:
+        whole = load_recipe(self.recipe, {**self.overrides, "model.image_size": recipe.model.image_size})
+        return open_experiment(whole, data_root=prepare_data_root(whole, self.data_root), report=say)
+
+    def _path(self, cell: Cell) -> Path:
+        return self.folder / "cells" / f"{cell.stem}.json"
+
+    def _cell(self, cell: Cell, recipe: Recipe, experiment: Experiment) -> list[Row] | None:
+        path, identity = self._path(cell), _identity(recipe, experiment, cell.start)
+        if path.is_file():
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            if stored["identity"] != identity:
+                raise ConfigError(
+                    where=str(path),
+                    problem="the cell was computed with another recipe, other data, weights or version",
+                    expected="the same, so that the cells can stand in one table",
+                    remedy="Name another folder with --out, or delete this one",
+                )
+            return list(stored["rows"])
+        began = time.monotonic()
+        training = chosen_rows(experiment, cell, seed=recipe.seed - cell.draw)
+        make = probe_scores if cell.mode is FineTuning.PROBE else fine_tuned_scores
+        scores = make(
+            self.recipe,
+            self.values(cell),
+            experiment.for_recipe(recipe),
+            training,
+            data_root=self.data_root,
+            folder=self.folder / ("features" if cell.mode is FineTuning.PROBE else f"training/{cell.stem}"),
+            device=choose_device(self.device),
+        )
+        if scores is None:
+            return None
+        manifest = experiment.manifests[cell.task.dataset]
+        measured = score_rows(
+            scores,
+            patients_of(manifest, scores.rows),
+            split="test",
+            model=cell.start.name,
+            resamples=recipe.evaluation.resamples if is_writer() else 0,
+        )
+        about = {
+            "start": cell.start.name,
+            "mode": cell.mode.value,
+            "subset": str(cell.subset),
+            "draw": cell.draw,
+            "training_images": len(training),
+            "training_patients": len(set(patients_of(manifest, training))),
+        }
+        shown = COLUMNS[cell.task.kind]
+        rows = [{**about, **row} for row in measured if row["metric"] in shown or row["metric"].startswith("auc/")]
+        if is_writer():
+            seconds = round(time.monotonic() - began, 1)
+            write_json({"identity": identity, "seconds": seconds, "rows": rows}, path)
+            shutil.rmtree(self.folder / "training" / cell.stem, ignore_errors=True)
+        wait_for_all()
+        return rows
+
+
+def chosen_rows(experiment: Experiment, cell: Cell, *, seed: int) -> NDArray[np.int64]:
+    """Return the manifest rows of the training images of a cell."""
+    task, spec = cell.task, experiment.specs[cell.task]
+    rows, manifest = experiment.rows(task, "train"), experiment.manifests[task.dataset]
+    shown = shown_classes(manifest, spec, experiment.policies(task.dataset), rows, seed=seed)
+    return rows[cell.subset.choose(patients_of(manifest, rows), shown, seed=seed, draw=cell.draw)]
+
+
+def _identity(recipe: Recipe, experiment: Experiment, start: StartingPoint) -> str:
+    """Return a hash of all that decides a cell's scores; weights count by content, not by place."""
+    content = recipe.model_dump(mode="json", exclude={"description", "checkpoint", "init_from"})
+    weights = [Path(str(v)) for k, v in start.values.items() if k in ("init_from", "model.backbone.pretrained")]
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in weights if path.is_file()]
+    text = json.dumps([content, experiment.fingerprint(), hashes, __version__], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _told(cell: Cell, rows: Sequence[Row]) -> str:
+    first = COLUMNS[cell.task.kind]
+    value = next((row for row in rows if row["metric"] == first[0]), None)
+    score = "" if value is None else f"{first[0]} {value['value']:.3f}"
+    return f"{cell.task}, {cell.start.name}, {cell.mode.value}, {cell.subset}, draw {cell.draw}: {score}"
+
+
+def _twice(names: Sequence[str]) -> str:
+    return next(name for name in names if names.count(name) > 1)

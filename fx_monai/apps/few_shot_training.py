@@ -1,0 +1,149 @@
+"""One cell of a few-shot study: learn from some training images, predict the test split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fx_monai.apps.devices import seed_everything
+from fx_monai.apps.evaluation import SELECTED, task_evaluator
+from fx_monai.apps.experiment import Experiment
+from fx_monai.apps.from_recipe import make_network
+from fx_monai.apps.linear_probe import LinearHead, choose_head, collect_statistics, pooled_features
+from fx_monai.apps.training import TrainingSession
+from fx_monai.data.annotations import task_annotations
+from fx_monai.data.records import SplitRecords
+from fx_monai.keys import LABELS
+from fx_monai.metrics.classification import ClassificationScores
+from fx_monai.metrics.task_scores import TaskScores
+from fx_monai.models.continual import start_from
+from fx_monai.models.foundation_x import FoundationX
+from fx_monai.models.weights import load_network
+from fx_monai.types import Task
+
+Rows = NDArray[np.int64]
+
+
+def fine_tuned_scores(
+    recipe: str,
+    values: Mapping[str, Any],
+    experiment: Experiment,
+    training: Rows,
+    *,
+    data_root: str,
+    folder: Path,
+    device: torch.device,
+) -> TaskScores | None:
+    """Train on some images, keep what is best on validation, predict test; None when a stop signal came.
+
+    Args:
+        recipe: name or file.
+        values: of the recipe by dotted key; one task.
+        experiment: the data.
+        training: manifest rows.
+        data_root: see :class:`fx_monai.apps.training.TrainingSession`.
+        folder: of the training; a checkpoint in it is gone on with.
+        device: where to train.
+    """
+    (task,) = experiment.specs
+    session = TrainingSession(
+        recipe,
+        data_root=data_root,
+        output_dir=folder,
+        device=device,
+        overrides=values,
+        resume=(folder / "checkpoint.pt").is_file(),
+        experiment=experiment,
+        tracked=False,
+    )
+    session.trainer(records=SplitRecords(experiment.manifests, {task.dataset: training})).run()
+    if session.checkpoints.stopped:
+        return None
+    network = load_network(session.weights_path).to(device)
+    evaluator = task_evaluator({SELECTED: network}, experiment, "test", device)
+    evaluator.run()
+    return evaluator.scores[task, SELECTED]
+
+
+def probe_scores(
+    recipe: str,
+    values: Mapping[str, Any],
+    experiment: Experiment,
+    training: Rows,
+    *,
+    data_root: str,
+    folder: Path,
+    device: torch.device,
+) -> TaskScores:
+    """Fit a linear head on some images' features, its strength chosen on validation, and predict test.
+
+    Args: see :func:`fine_tuned_scores`; the folder is of the features, which are computed once for all subsets.
+    """
+    (task,) = experiment.specs
+    network = starting_network(experiment, device)
+    head, features = probe(network, experiment, task, training, folder=folder, device=device)
+    rows = experiment.rows(task, "test")
+    labels = known_labels(experiment, task, "test", rows)
+    return ClassificationScores(experiment.specs[task], rows, head.logits(features), labels)
+
+
+def starting_network(experiment: Experiment, device: torch.device) -> FoundationX:
+    """Return the network of the experiment's recipe before any step, in evaluation mode."""
+    recipe = experiment.recipe
+    seed_everything(recipe.seed)
+    network = make_network(recipe, list(experiment.specs.values())).to(device).eval()
+    if recipe.init_from:
+        start_from(network, Path(recipe.init_from))
+    elif network.trunk.backbone.train_norm_statistics:
+        for task in experiment.specs:
+            dataset = experiment.dataset(task, "train", augmented=False)
+            collect_statistics(network, dataset, batch_size=recipe.evaluation.batch_size, device=device)
+    return network
+
+
+def probe(
+    network: FoundationX, experiment: Experiment, task: Task, training: Rows, *, folder: Path, device: torch.device
+) -> tuple[LinearHead, NDArray[np.float32]]:
+    """Fit the linear head of a task on some images; return it and the features of the test images.
+
+    Args:
+        network: whose features.
+        experiment: the data.
+        task: of classification.
+        training: manifest rows.
+        folder: of the features.
+        device: where the network is.
+    """
+    features, rows = {}, {}
+    for split in ("train", "val", "test"):
+        rows[split] = experiment.rows(task, split)
+        dataset = experiment.dataset(task, split, augmented=False, rows=rows[split])
+        size = experiment.recipe.evaluation.batch_size
+        place = {"folder": folder, "data": experiment.fingerprint(), "device": device}
+        features[split] = (
+            pooled_features(network, dataset, batch_size=size, **place)  # type: ignore[arg-type]
+            if len(dataset)
+            else np.zeros((0, network.trunk.width), np.float32)
+        )
+    own = np.isin(rows["train"], training)
+    pairs = {
+        "train": (features["train"][own], known_labels(experiment, task, "train", rows["train"][own])),
+        "val": (features["val"], known_labels(experiment, task, "val", rows["val"])),
+    }
+    head, _ = choose_head(pairs["train"], pairs["val"], experiment.specs[task])
+    return head, features["test"]
+
+
+def known_labels(experiment: Experiment, task: Task, split: str, rows: Rows) -> NDArray[np.float32]:
+    """Return the labels (N, K) of images: by the recipe's policies to train with, what is certain to be scored with."""
+    policies = experiment.policies(task.dataset) if split == "train" else experiment.truth(task.dataset)
+    manifest, spec = experiment.manifests[task.dataset], experiment.specs[task]
+    annotations = task_annotations(manifest, None, spec, policies, experiment.recipe.seed, rows)
+    if not len(rows):
+        return np.zeros((0, len(spec.classes)), np.float32)
+    return np.stack([annotations.of(position)[LABELS] for position in range(len(rows))])
