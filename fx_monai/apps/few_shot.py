@@ -11,7 +11,8 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from fx_monai import __version__
 from fx_monai.apps.devices import choose_device
 from fx_monai.apps.experiment import Experiment, open_experiment
-from fx_monai.apps.few_shot_training import fine_tuned_scores, probe_scores
+from fx_monai.apps.few_shot_training import ProbeData, fine_tuned_scores, starting_network
 from fx_monai.apps.fine_tuning import FineTuning, check_probe, recipe_values
 from fx_monai.apps.score_rows import patients_of, score_rows
 from fx_monai.apps.starting_point import StartingPoint
@@ -30,6 +31,7 @@ from fx_monai.apps.training import prepare_data_root, say
 from fx_monai.data.subsets import Subset, shown_classes
 from fx_monai.engine.processes import is_writer, wait_for_all
 from fx_monai.errors import ConfigError
+from fx_monai.metrics.task_scores import TaskScores
 from fx_monai.recipe import Recipe, load_recipe
 from fx_monai.types import Task
 
@@ -87,6 +89,7 @@ class Study:
     data_root: str
     folder: Path
     device: str = ""
+    _probed: dict[tuple[Task, str, int], ProbeData] = field(default_factory=dict, init=False, repr=False)
 
     def check(self) -> None:
         """Refuse what would fail after hours.
@@ -110,13 +113,13 @@ class Study:
                     check_probe(self.recipe, values)
 
     def cells(self) -> Iterator[Cell]:
-        """Yield the cells, draw by draw, so that an early stop leaves whole draws."""
+        """Yield the cells: of a training draw by draw, so that an early stop leaves whole draws; of a probe by start."""
         tasks = load_recipe(self.recipe, {**self.starts[0].values, **self.overrides}).tasks
-        for draw in range(self.draws):
-            for task in tasks:
-                for mode in self.modes:
-                    for start in self.starts:
-                        yield from (Cell(task, start, mode, subset, draw) for subset in self.subsets)
+        for task, mode in product(tasks, self.modes):
+            points = list(product(self.starts, range(self.draws)))
+            if mode is not FineTuning.PROBE:
+                points.sort(key=lambda point: point[1])
+            yield from (Cell(task, start, mode, own, draw) for (start, draw), own in product(points, self.subsets))
 
     def values(self, cell: Cell) -> dict[str, Any]:
         """Return the values of the recipe of a cell: one task, the draw's seed.
@@ -178,16 +181,7 @@ class Study:
             return list(stored["rows"])
         began = time.monotonic()
         training = chosen_rows(experiment, cell, seed=recipe.seed - cell.draw)
-        make = probe_scores if cell.mode is FineTuning.PROBE else fine_tuned_scores
-        scores = make(
-            self.recipe,
-            self.values(cell),
-            experiment.for_recipe(recipe),
-            training,
-            data_root=self.data_root,
-            folder=self.folder / ("features" if cell.mode is FineTuning.PROBE else f"training/{cell.stem}"),
-            device=choose_device(self.device),
-        )
+        scores = self._scores(cell, experiment.for_recipe(recipe), training)
         if scores is None:
             return None
         manifest = experiment.manifests[cell.task.dataset]
@@ -214,6 +208,29 @@ class Study:
             shutil.rmtree(self.folder / "training" / cell.stem, ignore_errors=True)
         wait_for_all()
         return rows
+
+    def _scores(self, cell: Cell, experiment: Experiment, training: NDArray[np.int64]) -> TaskScores | None:
+        device = choose_device(self.device)
+        if cell.mode is not FineTuning.PROBE:
+            return fine_tuned_scores(
+                self.recipe,
+                self.values(cell),
+                experiment,
+                training,
+                data_root=self.data_root,
+                folder=self.folder / "training" / cell.stem,
+                device=device,
+            )
+        # the features of trained weights are those of every draw
+        key = (cell.task, cell.start.name, cell.draw if cell.start.name == "random" else 0)
+        if key not in self._probed:
+            self._probed.clear()
+            network = starting_network(experiment, device)
+            self._probed[key] = ProbeData.of(
+                network, experiment, cell.task, folder=self.folder / "features", device=device
+            )
+        data = self._probed[key]
+        return data.test_scores(data.fit(training))
 
 
 def chosen_rows(experiment: Experiment, cell: Cell, *, seed: int) -> NDArray[np.int64]:

@@ -22,10 +22,10 @@ Line = tuple[str, str]
 """Start and mode."""
 
 LEGEND = (
-    "Means over draws of the test split's score; in brackets 95 % intervals: Student's over draws, or, of a single draw, "
-    "by bootstrap over patients. Differences are paired by draw, which gives both the same training images; * = the "
-    "interval doesn't hold 0. n shots: n training patients with (and, for image-level labels, n without) each class; "
-    "larger subsets hold the smaller ones. Validation and test are whole at every point."
+    "Means over draws of the test split's score; in brackets 95 % intervals: Student's over draws, or, of a single "
+    "draw, by bootstrap over patients. Differences are paired by draw, which gives both the same training images; * = "
+    "the interval doesn't hold 0. n shots: n training patients with (and, for image-level labels, n without) each "
+    "class; larger subsets hold the smaller ones. Validation and test are whole at every point."
 )
 
 

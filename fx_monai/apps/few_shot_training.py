@@ -1,8 +1,9 @@
-"""One cell of a few-shot study: learn from some training images, predict the test split."""
+"""Learn from some training images, predict the test split: by training, or by a linear head on fixed features."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ from fx_monai.apps.linear_probe import LinearHead, choose_head, collect_statisti
 from fx_monai.apps.training import TrainingSession
 from fx_monai.data.annotations import task_annotations
 from fx_monai.data.records import SplitRecords
+from fx_monai.data.splits import PARTS
 from fx_monai.keys import LABELS
 from fx_monai.metrics.classification import ClassificationScores
 from fx_monai.metrics.task_scores import TaskScores
 from fx_monai.models.continual import start_from
 from fx_monai.models.foundation_x import FoundationX
 from fx_monai.models.weights import load_network
-from fx_monai.types import Task
+from fx_monai.types import Task, TaskSpec
 
 Rows = NDArray[np.int64]
 
@@ -70,28 +72,6 @@ def fine_tuned_scores(
     return evaluator.scores[task, SELECTED]
 
 
-def probe_scores(
-    recipe: str,
-    values: Mapping[str, Any],
-    experiment: Experiment,
-    training: Rows,
-    *,
-    data_root: str,
-    folder: Path,
-    device: torch.device,
-) -> TaskScores:
-    """Fit a linear head on some images' features, its strength chosen on validation, and predict test.
-
-    Args: see :func:`fine_tuned_scores`; the folder is of the features, which are computed once for all subsets.
-    """
-    (task,) = experiment.specs
-    network = starting_network(experiment, device)
-    head, features = probe(network, experiment, task, training, folder=folder, device=device)
-    rows = experiment.rows(task, "test")
-    labels = known_labels(experiment, task, "test", rows)
-    return ClassificationScores(experiment.specs[task], rows, head.logits(features), labels)
-
-
 def starting_network(experiment: Experiment, device: torch.device) -> FoundationX:
     """Return the network of the experiment's recipe before any step, in evaluation mode."""
     recipe = experiment.recipe
@@ -106,37 +86,53 @@ def starting_network(experiment: Experiment, device: torch.device) -> Foundation
     return network
 
 
-def probe(
-    network: FoundationX, experiment: Experiment, task: Task, training: Rows, *, folder: Path, device: torch.device
-) -> tuple[LinearHead, NDArray[np.float32]]:
-    """Fit the linear head of a task on some images; return it and the features of the test images.
+@dataclass(frozen=True)
+class ProbeData:
+    """Features and labels of one task by split, and the manifest rows they belong to."""
 
-    Args:
-        network: whose features.
-        experiment: the data.
-        task: of classification.
-        training: manifest rows.
-        folder: of the features.
-        device: where the network is.
-    """
-    features, rows = {}, {}
-    for split in ("train", "val", "test"):
-        rows[split] = experiment.rows(task, split)
-        dataset = experiment.dataset(task, split, augmented=False, rows=rows[split])
-        size = experiment.recipe.evaluation.batch_size
-        place = {"folder": folder, "data": experiment.fingerprint(), "device": device}
-        features[split] = (
-            pooled_features(network, dataset, batch_size=size, **place)  # type: ignore[arg-type]
-            if len(dataset)
-            else np.zeros((0, network.trunk.width), np.float32)
-        )
-    own = np.isin(rows["train"], training)
-    pairs = {
-        "train": (features["train"][own], known_labels(experiment, task, "train", rows["train"][own])),
-        "val": (features["val"], known_labels(experiment, task, "val", rows["val"])),
-    }
-    head, _ = choose_head(pairs["train"], pairs["val"], experiment.specs[task])
-    return head, features["test"]
+    rows: Mapping[str, Rows]
+    features: Mapping[str, NDArray[np.float32]]
+    labels: Mapping[str, NDArray[np.float32]]
+    spec: TaskSpec
+
+    @classmethod
+    def of(
+        cls, network: FoundationX, experiment: Experiment, task: Task, *, folder: Path, device: torch.device
+    ) -> ProbeData:
+        """Compute the features of a classification task, or read them from the folder.
+
+        Args:
+            network: whose features, on the device.
+            experiment: the data.
+            task: of classification.
+            folder: of the features.
+            device: where the network is.
+        """
+        rows = {split: experiment.rows(task, split) for split in PARTS}
+        features = {
+            split: pooled_features(
+                network,
+                experiment.dataset(task, split, augmented=False, rows=own),
+                batch_size=experiment.recipe.evaluation.batch_size,
+                device=device,
+                folder=folder,
+                data=experiment.fingerprint(),
+            )
+            for split, own in rows.items()
+        }
+        labels = {split: known_labels(experiment, task, split, own) for split, own in rows.items()}
+        return cls(rows, features, labels, experiment.specs[task])
+
+    def fit(self, training: Rows) -> LinearHead:
+        """Return the head that some of the training images give, its strength chosen on validation."""
+        own = np.isin(self.rows["train"], training)
+        train = (self.features["train"][own], self.labels["train"][own])
+        return choose_head(train, (self.features["val"], self.labels["val"]), self.spec)[0]
+
+    def test_scores(self, head: LinearHead) -> ClassificationScores:
+        """Return what a head predicts of the test images."""
+        logits = head.logits(self.features["test"])
+        return ClassificationScores(self.spec, self.rows["test"], logits, self.labels["test"])
 
 
 def known_labels(experiment: Experiment, task: Task, split: str, rows: Rows) -> NDArray[np.float32]:

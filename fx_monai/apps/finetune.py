@@ -13,7 +13,7 @@ from fx_monai.apps.evaluation import calibrate, print_scores
 from fx_monai.apps.experiment import open_experiment
 from fx_monai.apps.few_shot import Study
 from fx_monai.apps.few_shot_tables import few_shot_page, write_few_shot
-from fx_monai.apps.few_shot_training import probe, starting_network
+from fx_monai.apps.few_shot_training import ProbeData, starting_network
 from fx_monai.apps.fine_tuning import FineTuning, check_probe, fine_tuning, recipe_values, target_recipe
 from fx_monai.apps.output_folder import check_output
 from fx_monai.apps.starting_point import StartingPoint, starting_point
@@ -162,9 +162,8 @@ def _run_probe(recipe_name: str, values: Mapping[str, Any], start: StartingPoint
     device = choose_device(request.device)
     network = starting_network(experiment, device)
     for task in experiment.specs:
-        head, _ = probe(
-            network, experiment, task, experiment.rows(task, "train"), folder=request.folder / "features", device=device
-        )
+        data = ProbeData.of(network, experiment, task, folder=request.folder / "features", device=device)
+        head = data.fit(data.rows["train"])
         head.put_into(network.get_submodule(f"heads.cls_head.{task.dataset}"))  # type: ignore[arg-type]
         say(f"{task}: linear probe on {network.trunk.width} features, C = {head.strength:g} chosen on validation")
     note = "; ".join(filter(None, (PHANTOM_NOTE if recipe.demo_cohort else "", f"linear probe on {start.name}")))

@@ -73,7 +73,7 @@ def pooled_features(
     if path.is_file():
         return np.asarray(np.load(path), dtype=np.float32)
     found = [embed(network, images).cpu().numpy() for images in _images(dataset, batch_size, device)]
-    features = np.concatenate(found).astype(np.float32)
+    features = np.concatenate([np.zeros((0, network.trunk.width)), *found]).astype(np.float32)
     folder.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".part{os.getpid()}")
     with temporary.open("wb") as file:
