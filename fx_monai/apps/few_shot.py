@@ -113,7 +113,7 @@ class Study:
                     check_probe(self.recipe, values)
 
     def cells(self) -> Iterator[Cell]:
-        """Yield the cells: of a training draw by draw, so that an early stop leaves whole draws; of a probe by start."""
+        """Yield the cells: trainings draw by draw, so that an early stop leaves whole draws, probes by start."""
         tasks = load_recipe(self.recipe, {**self.starts[0].values, **self.overrides}).tasks
         for task, mode in product(tasks, self.modes):
             points = list(product(self.starts, range(self.draws)))

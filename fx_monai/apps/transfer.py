@@ -2,9 +2,9 @@
 
     python -m fx_monai.apps.transfer --runs runs --out docs/results/transfer.json
 
-The demo recipe is trained on five sites of phantoms (its trainings are taken where they are); a sixth site, whose images
-look different, gives the target: five findings, linear probe and fine-tuning on growing parts of its training patients.
-A second call goes on where the first was stopped.
+The demo recipe is trained on five sites of phantoms (finished trainings are taken as they are); a sixth site, whose
+images look different, gives the target: five findings, linear probe and fine-tuning on growing parts of its training
+patients. A second call goes on where the first was stopped.
 """
 
 from __future__ import annotations
