@@ -1,0 +1,127 @@
+"""Fine-tuning on the tiny data: heads first, probe, study that goes on, what they leave behind."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from fx_monai.apps import few_shot
+from fx_monai.apps.finetune import Request, run_finetune, run_study
+from fx_monai.apps.training import TrainingSession
+from fx_monai.data.subsets import Subset
+from fx_monai.errors import ConfigError
+from fx_monai.models.card import ModelCard
+from fx_monai.models.foundation_x import FoundationX
+from fx_monai.models.weights import load_network, write_weights
+from fx_monai.recipe import load_recipe
+from fx_monai.types import Kind, Task, TaskSpec
+from tests.builders import csv_folder, tiny_recipe
+
+TARGET = {"csv": {"root": "csv", "tasks": ["classification"]}}
+
+
+@pytest.fixture
+def target(tmp_path):
+    """Return weights of another task, a recipe, and the data root."""
+    csv_folder(tmp_path / "data" / "csv", count=20)
+    changes = {"datasets": TARGET, "teacher.enabled": False, "schedule.cycles": 3, "schedule.lock_fraction": 0}
+    recipe = tiny_recipe(tmp_path / "target.yaml", **changes)
+    torch.manual_seed(0)
+    network = FoundationX(load_recipe(str(recipe)).model, [TaskSpec(Task("old", Kind.CLASSIFICATION), ("x", "y"))])
+    write_weights(network, ModelCard(), tmp_path / "old" / "model.pt")
+    return {"weights": str(tmp_path / "old" / "model.pt"), "target": str(recipe), "data_root": str(tmp_path / "data")}
+
+
+def trunk(path):
+    return load_network(path).trunk.backbone.state_dict()
+
+
+def same(a, b):
+    return all(torch.equal(value, b[name]) for name, value in a.items())
+
+
+def test_heads_first_then_everything(target, tmp_path):
+    start = trunk(target["weights"])
+    seen = {}
+
+    def note(session):
+        trainer = TrainingSession.trainer(session)
+        from ignite.engine import Events
+
+        @trainer.on(Events.EPOCH_COMPLETED)
+        def _(engine):
+            seen[engine.state.epoch] = same(start, session.network.trunk.backbone.state_dict())
+
+        return trainer
+
+    session = few_shot_session(target, tmp_path / "out")
+    note(session).run()
+    assert seen == {1: True, 2: False, 3: False}
+
+
+def few_shot_session(target, folder):
+    from fx_monai.apps.finetune import fine_tuning_session
+
+    return fine_tuning_session(
+        weights=target["weights"],
+        target=target["target"],
+        mode="head-first",
+        overrides={},
+        data_root=target["data_root"],
+        output_dir=folder,
+        tracked=False,
+    )
+
+
+def test_probe_moves_the_head_alone_and_is_evaluated_as_any_weights(target, tmp_path, capsys):
+    run_finetune(Request(**target, folder=tmp_path / "probe", modes=("probe",)))
+    network = load_network(tmp_path / "probe" / "model.pt")
+    assert same(trunk(target["weights"]), network.trunk.backbone.state_dict())
+    assert "linear probe on old" in network.card.note
+    (row,) = [
+        row
+        for row in json.loads((tmp_path / "probe" / "results_test.json").read_text())["rows"]
+        if row["metric"] == "auc_macro" and row["dataset"] == "csv"
+    ]
+    # bright against dark, which even random features tell apart
+    assert row["value"] == 1.0
+    assert "C = " in capsys.readouterr().out
+    assert list((tmp_path / "probe" / "features").glob("*.npy"))
+
+
+def test_study_keeps_finished_cells_and_writes_table_and_curve(target, tmp_path, monkeypatch):
+    request = Request(**target, folder=tmp_path / "study", modes=("probe", "head-first"))
+    options = {"beside": ["random"], "shots": [1], "fractions": [100], "draws": 1}
+    done = []
+    compute = few_shot.Study._scores
+
+    def count(study, cell, *rest):
+        done.append(cell.stem)
+        if len(done) == 6:
+            raise KeyboardInterrupt
+        return compute(study, cell, *rest)
+
+    monkeypatch.setattr(few_shot.Study, "_scores", count)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(request, **options)
+    assert run_study(request, **options) == 0
+    # the sixth was interrupted and is done again, nothing else is
+    assert len(done) == 9
+    assert len(set(done)) == 8
+    found = json.loads((tmp_path / "study" / "few_shot.json").read_text())["rows"]
+    assert {row["start"] for row in found} == {"old", "random"}
+    assert {row["training_patients"] for row in found if row["subset"] == "1 shots"} == {2}
+    assert (tmp_path / "study" / "few_shot.png").stat().st_size
+    assert not list((tmp_path / "study").rglob("checkpoint.pt"))
+    with pytest.raises(ConfigError, match="the cell was computed with another recipe"):
+        run_study(Request(**target, folder=tmp_path / "study", modes=("probe",), overrides={"seed": 1}), **options)
+
+
+def test_training_images_of_a_cell_are_the_same_for_every_start(target, tmp_path):
+    session = few_shot_session(target, tmp_path / "out")
+    task = Task("csv", Kind.CLASSIFICATION)
+    cells = [few_shot.Cell(task, None, None, Subset(shots=2), draw) for draw in (0, 0, 1)]
+    rows = [few_shot.chosen_rows(session.experiment, cell, seed=0).tolist() for cell in cells]
+    assert rows[0] == rows[1] != rows[2]
+    assert np.isin(rows, session.experiment.rows(task, "train")).all()
