@@ -10,9 +10,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from fx_monai.apps.figures import COLOURS
 from fx_monai.apps.tables import TITLES, markdown, with_difference, with_interval, write_csv, write_json
 from fx_monai.files import write_text
+from fx_monai.inference.overlay import COLOURS
 from fx_monai.metrics.resampling import student_interval
 from fx_monai.metrics.scores import primary_metric
 from fx_monai.types import Kind

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -140,7 +140,7 @@ def _curve(rows: Sequence[Row]) -> str:
 
 
 def _claim(rows: Sequence[Row]) -> str:
-    parts = {
+    parts: dict[str, Callable[[Row], bool]] = {
         "linear probe, all training images": lambda row: row["mode"] == "probe" and row["subset"] == str(WHOLE),
         "few-shot linear probe, mean": lambda row: row["mode"] == "probe" and row["subset"] != str(WHOLE),
         "few-shot fine-tuning, mean": lambda row: row["mode"] == "head-first",
