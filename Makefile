@@ -1,10 +1,12 @@
 # make train: demo cohort -> training -> result table.   make test: lint-free set-up and all quick tests.
+# make bundle: MONAI bundle with the weights of RUN (default: those of make train); CODE=1: with the code inside.
 VENV ?= .venv
 PYTHON ?= python3
 PY := $(VENV)/bin/python
 RUNS ?= runs
+RUN ?= $(RUNS)/demo-seed0
 
-.PHONY: setup train real ablation test test-all lint types check clean
+.PHONY: setup train bundle ablation test test-all lint types check clean
 
 setup: $(VENV)/.done
 $(VENV)/.done: setup.py pyproject.toml
@@ -14,6 +16,10 @@ $(VENV)/.done: setup.py pyproject.toml
 
 train: setup
 	$(PY) -m fx_monai.apps.make_train --runs "$(RUNS)"
+
+bundle: setup
+	$(if $(filter file,$(origin RUN)),$(PY) -m fx_monai.apps.make_train --runs "$(RUNS)")
+	$(PY) -m fx_monai bundle "$(RUN)/model.pt" --out dist $(if $(CODE),--code)
 
 ablation: setup
 	$(PY) -m fx_monai.apps.ablation --runs "$(RUNS)" --out docs/results/ablation.json

@@ -39,7 +39,10 @@ setup(
     package_data={
         "": ["py.typed"],
         "fx_monai.apps.report": ["templates/*.jinja", "templates/*.css"],
-        **{name: ["*.yaml", "*.json", "*.conf", "*.md", "*.txt", "*.tsv", "*.npz", "LICENSE"] for name in DATA_FOLDERS},
+        **{
+            name: ["*.yaml", "*.json", "*.conf", "*.md", "*.txt", "*.tsv", "*.npz", "LICENSE", "NOTICE"]
+            for name in DATA_FOLDERS
+        },
     },
     install_requires=[
         "torch>=2.8",

@@ -1,8 +1,10 @@
 """Write the tables of docs/results.md anew from the stored result files in docs/results.
 
     python docs/make_results.py --store runs/demo demo_seed0    # take over what the page shows of a run
-    python docs/make_results.py                                 # rewrite
+    python docs/make_results.py                                 # rewrite both pages
     python docs/make_results.py --check                         # exit 1 when the page doesn't match the files
+
+Written are docs/results.md and the model card of the bundle, bundle/docs/README.md.
 
 Each table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. A result file is the ``results.json`` of a run
 without the scores that no table shows.
@@ -12,15 +14,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from fx_monai.apps.ablation_tables import ablation_tables
-from fx_monai.apps.tables import COLUMNS, markdown, mean_line, number, seed_table
+from fx_monai.apps.bundle.model_card import fill_model_card
+from fx_monai.apps.tables import COLUMNS, fill_tables, markdown, mean_line, number, seed_table
 
 HERE = Path(__file__).resolve().parent
+BUNDLE = HERE.parent / "bundle"
 MODELS = ("student", "teacher", "selected")
 NOT_YET = "*Not run yet.*"
 VIEWS = ("auc/Pneumonia", "auc/Pneumonia@AP", "auc/Pneumonia@PA")
@@ -107,11 +110,13 @@ TABLES = {
 
 def render(page: str) -> str:
     """Return the page with every table made anew."""
+    return fill_tables(page, TABLES)
 
-    def table(match: re.Match[str]) -> str:
-        return f"<!-- table: {match[1]} -->\n{TABLES[match[1]]()}\n<!-- end -->"
 
-    return re.sub(r"<!-- table: ([\w ]+) -->\n.*?<!-- end -->", table, page, flags=re.DOTALL)
+def render_model_card(page: str) -> str:
+    """Return the bundle's model card with its tables made anew; the scores are those of one run of the demo recipe."""
+    metadata = json.loads((BUNDLE / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    return fill_model_card(page, metadata, load("demo_seed0.json")[0])
 
 
 def store(run: Path, name: str) -> None:
@@ -131,13 +136,15 @@ def main() -> int:
     if arguments.store:
         store(Path(arguments.store[0]), arguments.store[1])
         return 0
-    page = HERE / "results.md"
-    text = page.read_text(encoding="utf-8")
-    made = render(text)
-    if arguments.check:
-        return 0 if made == text else 1
-    page.write_text(made, encoding="utf-8")
-    return 0
+    pages = {HERE / "results.md": render, BUNDLE / "docs" / "README.md": render_model_card}
+    stale = False
+    for page, make in pages.items():
+        text = page.read_text(encoding="utf-8")
+        made = make(text)
+        stale |= made != text
+        if not arguments.check:
+            page.write_text(made, encoding="utf-8")
+    return int(arguments.check and stale)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import re
@@ -51,6 +52,12 @@ def save_atomically(state: object, path: Path, *, previous: int = 0) -> None:
         _keep(path, previous)
     os.replace(temporary, path)
     _sync_folder(path.parent)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def previous_file(path: Path, number: int) -> Path:

@@ -7,6 +7,11 @@ from pathlib import Path
 _PACKAGE = Path(__file__).resolve().parent
 
 
+def package_folder() -> Path:
+    """Return the folder of the package's code."""
+    return _PACKAGE
+
+
 def shipped_folder(name: str) -> Path:
     """Return ``configs`` or ``bundle``: inside the installed package, or at the top level of a checkout."""
     installed = _PACKAGE / name

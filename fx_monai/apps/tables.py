@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,21 @@ PER_GROUP = {
     "localization": ("ap40", "cpm"),
     "segmentation": ("dice_all", "dice_positive"),
 }
+
+
+def fill_tables(page: str, tables: Mapping[str, Callable[[], str]]) -> str:
+    """Return a page with every table between ``<!-- table: NAME -->`` and ``<!-- end -->`` made anew.
+
+    Args:
+        page: Markdown.
+        tables: what makes a table, by name; tables of other names stay.
+    """
+
+    def table(match: re.Match[str]) -> str:
+        name = match[1]
+        return f"<!-- table: {name} -->\n{tables[name]()}\n<!-- end -->" if name in tables else match[0]
+
+    return re.sub(r"<!-- table: ([\w ]+) -->\n.*?<!-- end -->", table, page, flags=re.DOTALL)
 
 
 def interval_table(rows: Sequence[Row]) -> str:

@@ -18,7 +18,8 @@ class BackboneConfig:
         name: timm's name.
         pretrained: ``auto`` (ImageNet weights of the CPU backbone from an installed package), ``none`` (random),
             ``timm:NAME`` (timm downloads these weights; only when asked for), or the path of weights: of timm, of the
-            Swin authors, of Ark, of Foundation X, or ``model.pt`` of a run.
+            Swin authors, of Ark, of Foundation X, or ``model.pt`` of a run. In the card of weights: where the backbone
+            began, in words.
         drop_path: stochastic depth rate.
         stage_norm: LayerNorm before pooling, and on the maps that localization reads; for networks that end without a
             norm of their own (Swin, ConvNeXt).

@@ -15,7 +15,7 @@ from fx_monai.models.foundation_x import FoundationX
 from fx_monai.types import Kind, Task
 
 # what each kind hands out: of what predict_tasks returns
-_VALUES = {
+VALUES = {
     Kind.CLASSIFICATION: ("probs",),
     Kind.LOCALIZATION: ("scores", "boxes_xyxy"),
     Kind.SEGMENTATION: ("logits",),
@@ -32,7 +32,27 @@ class Output:
     @property
     def name(self) -> str:
         """Return the tensor's name."""
-        return f"{self.task.dataset}_{self.task.kind.value}_{self.value}"
+        return output_name(self.task, self.value)
+
+
+def output_name(task: Task, value: str) -> str:
+    """Return the name of one output of a task: ``<dataset>_<kind>_<value>``."""
+    return f"{task.dataset}_{task.kind.value}_{value}"
+
+
+def named_outputs(network: FoundationX, image: Tensor) -> dict[str, Tensor]:
+    """Return every output of every task by name, and first ``pred``, the logits of the primary task.
+
+    Args:
+        network: in evaluation mode.
+        image: (B, 1, S, S) in [0, 1].
+
+    Returns:
+        Shapes as :meth:`ExportedNetwork.forward` says.
+    """
+    found = network.predict_tasks(image)
+    named = {output_name(task, value): output[value] for task, output in found.items() for value in VALUES[task.kind]}
+    return {"pred": found[network.primary]["logits"], **named}
 
 
 class ExportedNetwork(nn.Module):
@@ -47,7 +67,7 @@ class ExportedNetwork(nn.Module):
         super().__init__()
         self.network = network
         self.tasks = tuple(tasks)
-        self.outputs = tuple(Output(task, value) for task in self.tasks for value in _VALUES[task.kind])
+        self.outputs = tuple(Output(task, value) for task in self.tasks for value in VALUES[task.kind])
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...] | Tensor:
         """Return the outputs in their order; a single one stands alone.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from fx_monai.models.card import ModelCard, pack, unpack
 from fx_monai.models.config import ModelConfig
 from fx_monai.models.localization import build_decoder, build_head, num_tokens
 from fx_monai.models.localization_layers import check_queries
+from fx_monai.models.scripted import TracedForward
 from fx_monai.models.segmentation import SegmentationHead
 from fx_monai.models.trunk import Trunk as Trunk
 from fx_monai.models.trunk import TrunkOutput
@@ -169,9 +170,15 @@ class FoundationX(nn.Module):
         view.training = False
         return view
 
+    def __prepare_scriptable__(self) -> nn.Module:
+        """Return what ``torch.jit.script`` compiles instead: the traced :meth:`forward` at the usual input size."""
+        return TracedForward(self, self.config.image_size)
+
     def get_extra_state(self) -> Tensor:
         """Return the model card that travels inside the ``state_dict``."""
-        return pack(self.config, list(self.specs.values()), self.primary, self.card)
+        # where the backbone began, without folders of the machine it was trained on
+        backbone = replace(self.config.backbone, pretrained=self.trunk.backbone.weights)
+        return pack(replace(self.config, backbone=backbone), list(self.specs.values()), self.primary, self.card)
 
     def set_extra_state(self, state: Any) -> None:
         """Take over the model card of loaded weights.
@@ -179,7 +186,7 @@ class FoundationX(nn.Module):
         Raises:
             CheckpointError: the weights are of other tasks or classes.
         """
-        _, specs, _, card = unpack(state, where="weights")
+        config, specs, _, card = unpack(state, where="weights")
         loaded = {spec.task: spec for spec in specs}
         for task in self.specs.keys() | loaded.keys():
             if self.specs.get(task) != loaded.get(task):
@@ -190,6 +197,7 @@ class FoundationX(nn.Module):
                     remedy="Take the recipe and the data that the weights were trained with",
                 )
         self.card = card
+        self.trunk.backbone.weights = config.backbone.pretrained
 
 
 def groups_of(task: Task, mode: Mode, declared: Collection[str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from fx_monai.verbs.data import audit, cache, datasets, demo, index, show
 from fx_monai.verbs.evidence import compare, evaluate, report
 from fx_monai.verbs.training import finetune, train
 from fx_monai.verbs.use import embed, predict
-from fx_monai.verbs.weights import convert_weights, export
+from fx_monai.verbs.weights import bundle, convert_weights, export
 
 VERBS: dict[str, Callable[..., Any]] = {
     verb.__name__.replace("_", "-"): verb
@@ -29,5 +29,6 @@ VERBS: dict[str, Callable[..., Any]] = {
         embed,
         convert_weights,
         export,
+        bundle,
     )
 }

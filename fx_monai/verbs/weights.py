@@ -58,3 +58,25 @@ def export(weights: str, out: str, *, format: str = "onnx", tasks: str = "") -> 
     module, difference = export_weights(Path(weights), Path(out), form=format, tasks=names)
     say(f"{out}: {', '.join(output.name for output in module.outputs)}")
     say(f"largest difference from the network: {difference:.1e}")
+
+
+def bundle(weights: str, *, out: str = "dist", code: bool = False, weights_url: str = "") -> None:
+    """Pack weights as a MONAI bundle: one zip that `python -m monai.bundle` runs and the Model Zoo's rules allow.
+
+    Example: fx-monai bundle runs/demo/model.pt --out dist
+
+    Metadata and model card tell of these weights; the scores are those of the results.json beside them.
+
+    Args:
+        weights: model.pt of a run.
+        out: folder to write into.
+        code: put the code into the bundle (scripts/), for hosts without this package.
+        weights_url: address of the weights for large_files.yml, for a pull request to the Model Zoo.
+    """
+    from fx_monai.apps.bundle.packing import pack_bundle
+
+    packed = pack_bundle(Path(weights), Path(out), own_code=code, weights_url=weights_url)
+    for note in packed.notes:
+        say(f"note: {note}")
+    say(f"{packed.path}  ({packed.path.stat().st_size / 1e6:.0f} MB)")
+    say(f"SHA-256 {packed.sha256}")

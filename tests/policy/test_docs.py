@@ -23,6 +23,12 @@ def test_result_tables_match_the_stored_files():
     assert results_page().render(page) == page
 
 
+def test_model_card_of_the_bundle_matches_the_stored_files():
+    page = (ROOT / "bundle" / "docs" / "README.md").read_text(encoding="utf-8")
+    assert results_page().render_model_card(page) == page
+    assert "| AUC" in page
+
+
 def test_every_table_of_the_page_has_numbers_or_says_that_it_was_not_run():
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     tables = re.findall(r"<!-- table: ([\w ]+) -->\n(.*?)<!-- end -->", page, flags=re.DOTALL)

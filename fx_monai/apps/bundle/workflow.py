@@ -58,7 +58,7 @@ class PredictionEvaluator(Workflow):
     Args:
         device: where to run.
         dataset: see :class:`ImageFiles`.
-        inferer: the predictor.
+        predictor: the network with its preparation and interpretation.
         output_dir: folder to write.
         any_image: predict what the gate refuses too.
         val_handlers: Ignite or MONAI handlers.
@@ -69,13 +69,13 @@ class PredictionEvaluator(Workflow):
         *,
         device: torch.device | str,
         dataset: ImageFiles,
-        inferer: Predictor,
+        predictor: Predictor,
         output_dir: str,
         any_image: bool = False,
         val_handlers: Sequence[Any] | None = None,
     ) -> None:
         super().__init__(device, 1, [dataset[i] for i in range(len(dataset))], decollate=False)
-        self.inferer = inferer
+        self.predictor = predictor
         self.any_image = any_image
         self.summary = Summary(Path(output_dir))
         self._bar = progress_bar("predicting")
@@ -84,7 +84,9 @@ class PredictionEvaluator(Workflow):
 
     def _iteration(self, engine: Engine, item: Mapping[str, str]) -> dict[str, Any]:
         try:
-            predict_file(self.inferer, Path(item["image"]), item["name"], self.summary.folder, any_image=self.any_image)
+            predict_file(
+                self.predictor, Path(item["image"]), item["name"], self.summary.folder, any_image=self.any_image
+            )
             self.summary.written.append(item["name"])
         except FxError as error:
             self.summary.failed.append((item["name"], str(error)))
