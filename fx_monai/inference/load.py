@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from fx_monai.errors import CheckpointError
+from fx_monai.files import file_sha256
 from fx_monai.inference.predictor import Predictor
 from fx_monai.inference.result import ModelIdentity
-from fx_monai.inference.source import digest
 from fx_monai.models.weights import load_network
 
 _IN_FOLDER = ("models/model.pt", "model.pt")
@@ -34,7 +34,7 @@ def load_predictor(path: Path, *, device: torch.device | str = "cpu", threshold:
     identity = ModelIdentity(
         str(metadata.get("name") or card.recipe or "fx_monai"),
         str(metadata.get("version") or card.fx_monai_version),
-        digest(weights),
+        file_sha256(weights),
         card,
     )
     return Predictor(network, identity=identity, device=device, threshold=threshold)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from fx_monai.data.gate.tags import judge_tags
 from fx_monai.data.letterbox import letterbox
 from fx_monai.data.pixels import Pixels, is_dicom, read_header, read_pixels, to_uint8, to_unsigned
 from fx_monai.errors import DataError
+from fx_monai.files import file_sha256
 from fx_monai.inference.result import ImageFacts
 
 # rows to the patient's left, columns to the feet: how every frontal radiograph is displayed
@@ -58,7 +58,7 @@ def read_source(path: Path, *, any_image: bool = False) -> Source:
     spacing = dicom.spacing_mm(header) if header is not None else None
     kind = "dicom" if header is not None else path.suffix.lower().lstrip(".")
     return _judged(
-        pixels, path.name, header, any_image, path=path, spacing_mm=spacing, format=kind, sha256=digest(path)
+        pixels, path.name, header, any_image, path=path, spacing_mm=spacing, format=kind, sha256=file_sha256(path)
     )
 
 
@@ -90,12 +90,6 @@ def source_of_array(
 def network_input(pixels: Pixels, side: int) -> torch.Tensor:
     """Return what the network reads: (H, W) pixels fitted into a square, (1, 1, S, S) float32 in [0, 1]."""
     return torch.from_numpy(letterbox(to_uint8(pixels), side)).to(torch.float32)[None, None] / 255
-
-
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _judged(

@@ -19,19 +19,21 @@ from fx_monai.shipped import package_folder, shipped_folder
 SCRIPTS = "scripts"
 _PACKAGE = "fx_monai"
 # the command line has no place in a bundle
-_LEFT_OUT = {"cli.py", "__main__.py", "verbs", "bundle", "configs", "__pycache__"}
+_LEFT_OUT = {"cli.py", "__main__.py", "verbs", "bundle", "configs"}
+_CODE = (".py", ".jinja", ".css")
 _DATA = (".yaml", ".tsv", ".npz")
 
 
 def add_source_code(bundle: Path) -> None:
     """Copy package and recipes into ``<bundle>/scripts``, and let code and configurations name them so."""
     package = package_folder()
-    for path in sorted(package.rglob("*.py")):
+    for path in sorted(path for path in package.rglob("*") if path.suffix in _CODE):
         name = path.relative_to(package)
         if name.parts[0] not in _LEFT_OUT:
+            text = path.read_text(encoding="utf-8")
             target = bundle / SCRIPTS / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(renamed_imports(path.read_text(encoding="utf-8")), encoding="utf-8")
+            target.write_text(renamed_imports(text) if path.suffix == ".py" else text, encoding="utf-8")
     configs = shipped_folder("configs")
     for path in sorted(configs.rglob("*")):
         if path.suffix in _DATA:
