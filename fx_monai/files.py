@@ -60,6 +60,11 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def named_file(path: Path) -> str:
+    """Return a file's name with its hash: folders tell about a machine and nothing about the file."""
+    return f"{path.name} (SHA-256 {file_sha256(path)})"
+
+
 def previous_file(path: Path, number: int) -> Path:
     """Return where an earlier version of a file is kept; number 1 is the last before the present one."""
     return path.with_name(f"{path.stem}_{number}{path.suffix}")

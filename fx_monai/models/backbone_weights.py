@@ -12,7 +12,7 @@ import timm
 from torch import Tensor, nn
 
 from fx_monai.errors import CheckpointError, ConfigError
-from fx_monai.files import file_sha256, load_weights_only
+from fx_monai.files import load_weights_only, named_file
 from fx_monai.models.config import BackboneConfig
 from fx_monai.models.convert.rules import Rule, apply_rules
 from fx_monai.models.convert.sources import Origin, read_foreign, recognise, unwrap
@@ -29,7 +29,7 @@ _BEHIND = r"(head|fc|classifier|last_linear|norm|conv_head|bn2)\..+"
 def load_pretrained(backbone: nn.Module, config: BackboneConfig) -> str:
     """Fill a :class:`fx_monai.models.backbone.Backbone` as ``config.pretrained`` says; return the weights' origin.
 
-    The origin of a file is its name and hash; folders tell about a machine and nothing about the weights.
+    The origin of a file is its name and hash, see :func:`fx_monai.files.named_file`.
 
     Raises:
         ConfigError: no package has such weights, or it isn't installed.
@@ -45,7 +45,7 @@ def load_pretrained(backbone: nn.Module, config: BackboneConfig) -> str:
         where = config.pretrained
         state, _ = unwrap(read_foreign(Path(where)), where=where)
         _fill(backbone, state, where=where, name=config.name)
-        return f"{Path(where).name} (SHA-256 {file_sha256(Path(where))})"
+        return named_file(Path(where))
     if config.name not in _WHEELS:
         raise ConfigError(
             where="model.backbone.pretrained",

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from fx_monai.errors import CheckpointError
-from fx_monai.files import load_weights_only
+from fx_monai.files import load_weights_only, named_file
 from fx_monai.models.card import unpack
 from fx_monai.models.config import ModelConfig
 from fx_monai.models.foundation_x import FoundationX
@@ -58,6 +58,7 @@ def start_from(network: FoundationX, path: Path) -> list[str]:
             )
     for name, value in wanted.items():
         value.copy_(state[name])
+    network.trunk.backbone.weights = named_file(path)
     notes = [f"fresh: {', '.join(fresh)}"] if fresh else []
     dropped = [str(task) for task in known if task not in network.specs]
     return notes + ([f"left out, not in the recipe: {', '.join(dropped)}"] if dropped else [])

@@ -105,6 +105,10 @@ def test_tracking_of_monai_takes_the_place_of_the_own(bundle, tiny):
     [
         (["run", "training", "--recpie", "demo"], "the override '--recpie' names nothing. Did you mean 'recipe'?"),
         (["run", "--trian#trainer#max_epochs", "2"], "Did you mean 'train'?"),
+        (
+            ["run", "--train::trainr::max_epochs", "2"],
+            "'--train#trainr#max_epochs' names nothing. Did you mean 'trainer'?",
+        ),
     ],
 )
 def test_override_that_names_nothing_is_refused(words, message):
