@@ -17,7 +17,7 @@ from fx_monai.apps.few_shot_training import ProbeData, starting_network
 from fx_monai.apps.fine_tuning import FineTuning, check_probe, fine_tuning, recipe_values, target_recipe
 from fx_monai.apps.output_folder import check_output
 from fx_monai.apps.starting_point import StartingPoint, starting_point
-from fx_monai.apps.training import PHANTOM_NOTE, TrainingSession, prepare_data_root, run_training, say
+from fx_monai.apps.training import PHANTOM_NOTE, prepare_data_root, run_training, say
 from fx_monai.data.subsets import Subset
 from fx_monai.engine.processes import is_writer
 from fx_monai.errors import ConfigError
@@ -91,10 +91,8 @@ def run_finetune(request: Request) -> None:
     )
 
 
-def fine_tuning_session(
-    *, weights: str, target: str, mode: str, overrides: Mapping[str, Any], **options: Any
-) -> TrainingSession:
-    """Return the session of a fine-tuning for the bundle; options as in :class:`TrainingSession`.
+def fine_tuned_recipe(weights: str, target: str, mode: str, overrides: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return recipe and values of a fine-tuning that trains, for the bundle; arguments as in :class:`Request`.
 
     Raises:
         ConfigError: a mode that doesn't train, or what :func:`run_finetune` refuses.
@@ -111,7 +109,7 @@ def fine_tuning_session(
     start = starting_point(weights)
     values = recipe_values(recipe, chosen, start, {**of_target, **overrides})
     _say_what_is_known(recipe, values, start)
-    return TrainingSession(recipe, overrides=values, **options)
+    return recipe, values
 
 
 def run_study(

@@ -14,7 +14,8 @@ from monai.bundle import ConfigWorkflow
 from fx_monai.apps.bundle.command_line import refuse_unknown_overrides
 from fx_monai.apps.training import TrainingSession
 from fx_monai.errors import ConfigError
-from fx_monai.models.weights import load_network
+from fx_monai.models.card import ModelCard
+from fx_monai.models.weights import load_network, write_weights
 from fx_monai.shipped import shipped_folder
 from tests.builders import tiny_data_root, tiny_recipe
 
@@ -70,6 +71,22 @@ def test_train_evaluate_infer(bundle, tiny, tmp_path, capsys):
     assert not flow.check_properties()
     flow.run()
     assert len(list((tmp_path / "found").glob("*.json"))) == 10
+
+
+def test_finetune_starts_from_the_weights_and_leaves_them(bundle, tiny, tmp_path):
+    session = TrainingSession(tiny["recipe"], data_root=tiny["dataset_dir"], output_dir=tmp_path / "o", read_only=True)
+    weights = bundle / "models" / "model.pt"
+    write_weights(session.network, ModelCard(), weights)
+    before = weights.read_bytes()
+    flow = workflow(bundle, "train", ["train.json", "finetune.json"], **tiny, mode="head", cycles=1)
+    flow.initialize()
+    assert not flow.check_properties()
+    flow.run()
+    flow.finalize()
+    tuned = load_network(bundle / "models" / "finetuned" / "model.pt").trunk.state_dict()
+    assert all(torch.equal(value, tuned[name]) for name, value in session.network.trunk.state_dict().items())
+    assert weights.read_bytes() == before
+    assert (bundle / "eval" / "finetuned" / "results.md").is_file()
 
 
 def test_shorter_record_list_and_cycles_are_used(tmp_path, tiny):

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Events
 
 from fx_monai.apps import few_shot
-from fx_monai.apps.finetune import Request, run_finetune, run_study
+from fx_monai.apps.finetune import Request, fine_tuned_recipe, run_finetune, run_study
 from fx_monai.apps.training import TrainingSession
 from fx_monai.data.subsets import Subset
 from fx_monai.errors import ConfigError
@@ -43,35 +44,20 @@ def same(a, b):
 
 def test_heads_first_then_everything(target, tmp_path):
     start = trunk(target["weights"])
-    seen = {}
-
-    def note(session):
-        trainer = TrainingSession.trainer(session)
-        from ignite.engine import Events
-
-        @trainer.on(Events.EPOCH_COMPLETED)
-        def _(engine):
-            seen[engine.state.epoch] = same(start, session.network.trunk.backbone.state_dict())
-
-        return trainer
-
     session = few_shot_session(target, tmp_path / "out")
-    note(session).run()
+    trainer, seen = session.trainer(), {}
+
+    @trainer.on(Events.EPOCH_COMPLETED)
+    def _(engine):
+        seen[engine.state.epoch] = same(start, session.network.trunk.backbone.state_dict())
+
+    trainer.run()
     assert seen == {1: True, 2: False, 3: False}
 
 
 def few_shot_session(target, folder):
-    from fx_monai.apps.finetune import fine_tuning_session
-
-    return fine_tuning_session(
-        weights=target["weights"],
-        target=target["target"],
-        mode="head-first",
-        overrides={},
-        data_root=target["data_root"],
-        output_dir=folder,
-        tracked=False,
-    )
+    recipe, values = fine_tuned_recipe(target["weights"], target["target"], "head-first", {})
+    return TrainingSession(recipe, data_root=target["data_root"], output_dir=folder, overrides=values, tracked=False)
 
 
 def test_probe_moves_the_head_alone_and_is_evaluated_as_any_weights(target, tmp_path, capsys):
@@ -125,3 +111,8 @@ def test_training_images_of_a_cell_are_the_same_for_every_start(target, tmp_path
     rows = [few_shot.chosen_rows(session.experiment, cell, seed=0).tolist() for cell in cells]
     assert rows[0] == rows[1] != rows[2]
     assert np.isin(rows, session.experiment.rows(task, "train")).all()
+
+
+def test_probe_has_no_trainer_in_the_bundle():
+    with pytest.raises(ConfigError, match="a linear probe has no trainer"):
+        fine_tuned_recipe("random", "montgomery/classification", "probe", {})

@@ -13,6 +13,7 @@ from monai.engines.workflow import Workflow
 
 from fx_monai.apps.devices import choose_device
 from fx_monai.apps.evaluation import print_scores
+from fx_monai.apps.finetune import fine_tuned_recipe
 from fx_monai.apps.prediction import predict_file
 from fx_monai.apps.training import TrainingSession, say
 from fx_monai.engine.processes import join, leave
@@ -173,6 +174,22 @@ def training_session(
         read_only=bool(read_only),
         tracking_database=Path(output_dir) / "mlruns.db",
     )
+
+
+def fine_tuning_session(
+    *, weights: str, mode: str, recipe: str, overrides: Mapping[str, Any], **options: Any
+) -> TrainingSession:
+    """Build the session of a fine-tuning.
+
+    Args:
+        weights: see :func:`fx_monai.apps.starting_point.starting_point`.
+        mode: ``head-first``, ``full`` or ``head``.
+        recipe: target, see :func:`fx_monai.apps.fine_tuning.target_recipe`.
+        overrides: values of the recipe by dotted key.
+        options: as in :func:`training_session`.
+    """
+    name, values = fine_tuned_recipe(weights, recipe, mode, overrides)
+    return training_session(recipe=name, overrides=values, **options)
 
 
 def evaluate(session: TrainingSession, weights: str, split: str) -> None:
