@@ -64,7 +64,8 @@ def compare_runs(
     baselines do.
 
     Args:
-        folders: of runs, or of what ``fx-monai evaluate --out`` wrote; the first is the baseline.
+        folders: of runs, or of what ``fx-monai evaluate --out`` wrote; the first is the baseline. A folder that holds
+            runs of different tasks (a network per task) counts as one run.
         split: name of the split.
         model: student, teacher or selected.
         resamples: of the bootstrap.
@@ -130,13 +131,12 @@ def _names(folders: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _read(folder: Path, split: str, model: str) -> dict[Task, StoredScores]:
-    place = folder / "predictions" / split
-    paths = sorted(place.glob("*.parquet"))
+    paths = _prediction_files(folder, split)
     if not paths:
         raise ConfigError(
             where=str(folder),
-            problem=f"there are no predictions in {place.relative_to(folder)}",
-            expected="the folder of a finished run, or of an evaluation",
+            problem=f"there are no predictions in predictions/{split}",
+            expected="the folder of a finished run, of an evaluation, or of runs of one task each",
             remedy=f"Write them with `fx-monai evaluate WEIGHTS RECIPE --split {split} --out FOLDER`",
         )
     found = {}
@@ -149,8 +149,22 @@ def _read(folder: Path, split: str, model: str) -> dict[Task, StoredScores]:
                 expected=f"one of {', '.join(models)}",
                 remedy="Name it with --model",
             )
-        found[models[model].scores.spec.task] = models[model]
+        task = models[model].scores.spec.task
+        if task in found:
+            raise DataError(
+                where=str(folder),
+                problem=f"two of its runs have the task {task}",
+                expected="runs of different tasks, whose scores stand together as one run",
+                remedy="Name the runs themselves",
+            )
+        found[task] = models[model]
     return found
+
+
+def _prediction_files(folder: Path, split: str) -> list[Path]:
+    """Return the predictions of a run; of a folder of runs (a network per task) those of all of them."""
+    own = sorted((folder / "predictions" / split).glob("*.parquet"))
+    return own or sorted(folder.glob(f"*/predictions/{split}/*.parquet"))
 
 
 def _align(task: Task, runs: Mapping[str, StoredScores], notes: list[str]) -> dict[str, StoredScores]:

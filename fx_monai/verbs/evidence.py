@@ -54,7 +54,7 @@ def compare(*runs: str, out: str = "", split: str = "test", model: str = "select
     Example: fx-monai compare runs/single-task runs/multi-task --out runs/comparison
 
     Args:
-        runs: folders of runs, or of what `evaluate --out` wrote; the first is the baseline.
+        runs: folders of runs, of what `evaluate --out` wrote, or of a network per task; the first is the baseline.
         out: folder for the tables (Markdown, CSV, JSON); default: only print.
         split: train, val or test.
         model: student, teacher or selected.

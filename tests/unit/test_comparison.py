@@ -50,6 +50,21 @@ def row_of(comparison, run, metric, dataset="tiny"):
     return found
 
 
+def test_a_network_per_task_is_one_run(tmp_path, manifest):
+    tasks = [classification(), localization()]
+    multi = run(tmp_path / "multi", manifest, classification(shift=2.0), localization(score=0.5))
+    for number, own in enumerate(tasks):
+        run(tmp_path / "single" / f"task{number}", manifest, own)
+    found = compare_runs([tmp_path / "single", multi], resamples=0)
+    assert found.runs == ("single", "multi")
+    assert row_of(found, "multi", "auc_macro")["difference"] > 0
+    assert row_of(found, "multi", "ap40")["difference"] == 0
+    assert not found.notes
+    run(tmp_path / "single" / "again", manifest, classification())
+    with pytest.raises(DataError, match="two of its runs have the task tiny/classification"):
+        compare_runs([tmp_path / "single", multi], resamples=0)
+
+
 def test_differences_are_paired(tmp_path, manifest):
     base, better = classification(shift=0.5), classification(shift=1.5)
     folders = [run(tmp_path / name, manifest, own) for name, own in (("single", base), ("multi", better))]
