@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 RUNS ?= runs
 RUN ?= $(RUNS)/demo-seed0
 
-.PHONY: setup train bundle ablation test test-all lint types check clean
+.PHONY: setup train bundle ablation transfer test test-all lint types check clean
 
 setup: $(VENV)/.done
 $(VENV)/.done: setup.py pyproject.toml
@@ -23,6 +23,10 @@ bundle: setup
 
 ablation: setup
 	$(PY) -m fx_monai.apps.ablation --runs "$(RUNS)" --out docs/results/ablation.json
+	$(PY) docs/make_results.py
+
+transfer: setup
+	$(PY) -m fx_monai.apps.transfer --runs "$(RUNS)" --out docs/results/transfer.json --curve docs/images/transfer.png
 	$(PY) docs/make_results.py
 
 lint: setup

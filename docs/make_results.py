@@ -21,6 +21,7 @@ from typing import Any
 from fx_monai.apps.ablation_tables import ablation_tables
 from fx_monai.apps.bundle.model_card import fill_model_card
 from fx_monai.apps.tables import COLUMNS, fill_tables, markdown, mean_line, number, seed_table
+from fx_monai.apps.transfer import transfer_tables
 
 HERE = Path(__file__).resolve().parent
 BUNDLE = HERE.parent / "bundle"
@@ -98,9 +99,16 @@ def ablation() -> str:
     return ablation_tables(rows) if rows else NOT_YET
 
 
+def transfer() -> str:
+    """Return the tables of `make transfer`."""
+    rows = [row for result in load("transfer.json") for row in result["rows"]]
+    return transfer_tables(rows) if rows else NOT_YET
+
+
 TABLES = {
     "demo": lambda: seeds("demo_seed*.json"),
     "ablation": ablation,
+    "transfer": transfer,
     "real_small": lambda: seeds("real_small_seed*.json"),
     "real_small views": views,
     "real_small baselines": baselines,

@@ -1,6 +1,6 @@
 """Transfer to a held-out site: features of the multi-task network against ImageNet's and random ones.
 
-    python -m fx_monai.apps.transfer --runs runs --out docs/results/transfer.json
+    python -m fx_monai.apps.transfer --runs runs --out docs/results/transfer.json --curve docs/images/transfer.png
 
 The demo recipe is trained on five sites of phantoms (finished trainings are taken as they are); a sixth site, whose
 images look different, gives the target: five findings, linear probe and fine-tuning on growing parts of its training
@@ -17,9 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from fx_monai import __version__
 from fx_monai.apps.few_shot import Study
-from fx_monai.apps.few_shot_tables import value_of
+from fx_monai.apps.few_shot_tables import few_shot_curve, value_of
 from fx_monai.apps.fine_tuning import RECIPE, FineTuning
 from fx_monai.apps.starting_point import StartingPoint, starting_point
 from fx_monai.apps.tables import markdown, mean_and_spread, number, write_json
@@ -62,6 +64,10 @@ PLANS: dict[FineTuning, tuple[tuple[Subset, ...], int]] = {
     FineTuning.HEAD_FIRST: ((Subset(shots=3), Subset(shots=24)), 1),
 }
 BAR = 0.05
+KEPT = (
+    "start", "mode", "subset", "draw", "training_patients", "training_images",
+    "dataset", "kind", "metric", "value", "images",
+)  # fmt: skip
 
 
 def multi_task_start(runs: Path, seed: int, device: str) -> StartingPoint | None:
@@ -118,7 +124,7 @@ def run_transfer(runs: Path, *, seeds: Sequence[int], out: Path, device: str = "
             found = study_of_seed(start, mode, runs, seed, device).run() if start is not None else None
             if found is None:
                 return False
-            rows += [{"seed": seed, **row} for row in found if row["metric"] == "auc_macro"]
+            rows += [{"seed": seed, **{key: row[key] for key in KEPT}} for row in found if row["metric"] == "auc_macro"]
             about = {"recipe": RECIPE, "site": SITE, "target": TARGET, "fx_monai": __version__, "split": "test"}
             write_json({**about, "rows": rows}, out)
     return True
@@ -127,6 +133,20 @@ def run_transfer(runs: Path, *, seeds: Sequence[int], out: Path, device: str = "
 def transfer_tables(rows: Sequence[Row]) -> str:
     """Return the curve as a table, and for each seed whether the multi-task features beat random ones by the bar."""
     return f"{_curve(rows)}\n\n{_claim(rows)}"
+
+
+def transfer_curve(rows: Sequence[Row]) -> Figure:
+    """Return the linear probe's curve; a seed, the mean of its draws, is one measurement."""
+    found: dict[tuple[str, str, int], list[Row]] = {}
+    for row in rows:
+        if row["mode"] == FineTuning.PROBE:
+            found.setdefault((row["start"], row["subset"], row["seed"]), []).append(row)
+    return few_shot_curve(
+        [
+            {**own[0], "draw": seed, "value": sum(map(value_of, own)) / len(own), "low": None, "high": None}
+            for (_, _, seed), own in found.items()
+        ]
+    )
 
 
 def _curve(rows: Sequence[Row]) -> str:
@@ -173,10 +193,13 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--device", default="")
     parser.add_argument("--out", type=Path, required=True, help="JSON file with the scores")
+    parser.add_argument("--curve", type=Path, help="PNG of the linear probe")
     words = parser.parse_args()
     if run_transfer(words.runs, seeds=words.seeds, out=words.out, device=words.device):
         rows = json.loads(words.out.read_text(encoding="utf-8"))["rows"]
         sys.stdout.write(f"\n{transfer_tables(rows)}\n")
+        if words.curve:
+            transfer_curve(rows).savefig(words.curve, dpi=110)
     return 0
 
 
