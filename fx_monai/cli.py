@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import inspect
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fx_monai import __version__
 from fx_monai.errors import ConfigError, FxError, did_you_mean
+from fx_monai.signals import terminate_as_interrupt
 from fx_monai.verbs import VERBS
 
 
@@ -25,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0 all done, 1 a user's error, 2 an internal one."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        with _terminate_as_interrupt():
+        with terminate_as_interrupt():
             return _run(words)
     except FxError as error:
         sys.stderr.write(f"fx-monai: {error}\n")
@@ -50,19 +48,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             "Run again with FX_MONAI_DEBUG=1 for the traceback and report it.\n"
         )
         return 2
-
-
-@contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end a command as Ctrl-C does, so that it cleans up and says what is kept."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def _run(words: list[str]) -> int:

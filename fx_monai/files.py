@@ -41,16 +41,32 @@ def save_atomically(state: object, path: Path, *, previous: int = 0) -> None:
         state: tensors and plain values.
         path: the file.
         previous: earlier versions to keep, see :func:`previous_file`.
+
+    Raises:
+        CheckpointError: it can't be written, for instance on a full disk; what stood there is still there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    if previous and path.is_file():
-        _keep(path, previous)
-    os.replace(temporary, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if previous and path.is_file():
+            _keep(path, previous)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        cause = _system_error(error)
+        if cause is None:
+            raise
+        raise CheckpointError(
+            where=str(path),
+            problem=f"the file can't be written ({cause.strerror})",
+            expected="a folder with write permission and space for one more file of this kind",
+            remedy="Make room; earlier files are still whole, and a training goes on from its last checkpoint",
+        ) from error
     _sync_folder(path.parent)
 
 
@@ -63,6 +79,13 @@ def file_sha256(path: Path) -> str:
 def named_file(path: Path) -> str:
     """Return a file's name with its hash: folders tell about a machine and nothing about the file."""
     return f"{path.name} (SHA-256 {file_sha256(path)})"
+
+
+def _system_error(error: BaseException | None) -> OSError | None:
+    """Return what the system said, also where PyTorch's writer has failed on top of it."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def previous_file(path: Path, number: int) -> Path:

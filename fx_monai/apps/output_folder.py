@@ -5,17 +5,19 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from fx_monai.engine.run_lock import RunLock
 from fx_monai.errors import CheckpointError, ConfigError
 from fx_monai.files import previous_file
 
 
 def check_output(checkpoint: Path, resume: bool) -> None:
-    """Make the folder of a run's checkpoint.
+    """Check the folder of a run's checkpoint; it isn't made, so that a training that is refused leaves nothing.
 
     Raises:
-        CheckpointError: ``resume`` without a checkpoint, or a checkpoint without ``resume``.
+        CheckpointError: ``resume`` without a checkpoint, a checkpoint without ``resume``, or another run at work.
         ConfigError: the folder can't be written.
     """
+    RunLock(checkpoint.parent).check()
     if resume and not checkpoint.is_file():
         previous = previous_file(checkpoint, 1)
         raise CheckpointError(
@@ -34,8 +36,8 @@ def check_output(checkpoint: Path, resume: bool) -> None:
             remedy="Name another folder with --out, or delete this one",
         )
     try:
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=checkpoint.parent):
+        nearest = next(folder for folder in checkpoint.absolute().parents if folder.exists())
+        with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
         raise ConfigError(

@@ -35,6 +35,7 @@ from fx_monai.engine.history import History
 from fx_monai.engine.phase_audit import PhaseAudit
 from fx_monai.engine.processes import is_writer, join, leave, rank, wait_for_all
 from fx_monai.engine.progress import Progress
+from fx_monai.engine.run_lock import RunLock
 from fx_monai.engine.saving import Checkpoints
 from fx_monai.engine.schedule import Schedule
 from fx_monai.engine.tracking import MLflowTracker
@@ -45,8 +46,11 @@ from fx_monai.models.continual import start_from
 from fx_monai.models.foundation_x import FoundationX, check_image_size
 from fx_monai.models.weights import write_weights
 from fx_monai.recipe import Recipe, load_recipe
+from fx_monai.signals import terminate_as_interrupt
 
 PHANTOM_NOTE = "trained on phantoms"
+MAY_CHANGE = ("recipe.data.num_workers", "recipe.compute.compile", "recipe.schedule.audit")
+"""What may differ between a run and its resumption: it has no part in what is learnt."""
 
 
 def say(text: str) -> None:
@@ -101,6 +105,7 @@ class TrainingSession:
         self.checkpoint_path = self.output_dir / "checkpoint.pt"
         self.weights_path = Path(weights_path) if weights_path else self.output_dir / "model.pt"
         self.tracking_database = Path(tracking_database or self.output_dir.parent / "mlruns.db")
+        self.lock = RunLock(self.output_dir)
         self.resume = resume
         self.tracked = tracked
         check_image_size(self.recipe.model, self.recipe.tasks)
@@ -188,7 +193,12 @@ class TrainingSession:
             keep_task=self._keep_task if recipe.checkpoint.best_per_task else None,
             patience=recipe.evaluation.patience,
         )
-        handlers: list[Any] = [make_learning_rate(recipe, self.optimiser, schedule), self.history, validation]
+        handlers: list[Any] = [
+            self.lock,
+            make_learning_rate(recipe, self.optimiser, schedule),
+            self.history,
+            validation,
+        ]
         if recipe.schedule.audit:
             handlers.insert(0, PhaseAudit(self.network.module_groups()))
         if is_writer() and self.tracked and not any(type(handler).__name__ == "MLFlowHandler" for handler in extra):
@@ -236,6 +246,7 @@ class TrainingSession:
         return RunState(
             {name: module for name, module in modules.items() if module is not None},
             identity=self._identity(trainer.schedule),
+            may_change=MAY_CHANGE,
             keep_last=self.recipe.checkpoint.keep_last,
         )
 
@@ -290,17 +301,27 @@ class TrainingSession:
         )
 
     def finish(self) -> Path:
-        """Evaluate the selected weights on the test split, write tables and overlays, close the MLflow run."""
+        """Evaluate the selected weights on the test split, write tables and overlays, close the MLflow run.
+
+        A signal that comes now loses this evaluation and nothing else, so it ends the run as cleanly as one before.
+        """
+        if not self.checkpoints.stopped:
+            try:
+                with terminate_as_interrupt(), self.lock:
+                    self._write_results()
+            except KeyboardInterrupt:
+                self.checkpoints.stopped = True
         if self.checkpoints.stopped:
             say(f"stopped; go on with --resume (checkpoint: {self.checkpoint_path})")
-            return self.output_dir
+        return self.output_dir
+
+    def _write_results(self) -> None:
         if self.tracker is not None:
             self.tracker.log_new()
         wait_for_all()
-        folder = write_results(self)
+        write_results(self)
         if self.tracker is not None:
             self.tracker.finish()
-        return folder
 
 
 def run_training(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -14,6 +16,20 @@ from torch.utils.data import DataLoader, Dataset
 from fx_monai.data.dataset import TaskDataset, collate
 from fx_monai.errors import ConfigError
 from fx_monai.keys import BOX_LABELS, BOXES, BOXES_ANNOTATED, FILLER, LABELS, MASKS_ANNOTATED
+from fx_monai.types import Task
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """What a batch is made of; cheap to send to a worker process.
+
+    Args:
+        samples: (position, draw) of every sample, see :meth:`fx_monai.data.dataset.TaskDataset.sample`.
+        own: False for a filler: an image of another process, run for company, which counts for nothing.
+    """
+
+    samples: list[tuple[int, int]]
+    own: bool = True
 
 
 class TaskLoader:
@@ -70,24 +86,29 @@ class TaskLoader:
         """Batches of one pass."""
         return -(-len(self.dataset) // self.batch_size)
 
-    def batches(self, phase_number: int, num_batches: int, *, start: int = 0) -> Iterator[dict[str, Any]]:
-        """Return an iterator over the batches of a phase.
+    def plans(self, phase_number: int, num_batches: int, *, start: int = 0) -> list[BatchPlan]:
+        """Return what the batches of a phase are made of; nothing is decoded.
 
         Args:
             phase_number: tells the visits of a task apart.
             num_batches: beyond one pass the next permutation follows.
-            start: batches to skip, without decoding them.
+            start: batches to leave out at the beginning.
         """
         number, total = self.share
-        whole = self._plan(phase_number, num_batches)[start:]
-        shares = [batch[number::total] for batch in whole]
-        # a process whose share is empty runs an image of a neighbour, which counts for nothing
-        plan = [share or batch[:1] for share, batch in zip(shares, whole, strict=True)]
-        pairs = _Pairs(self.dataset, [pair for batch in plan for pair in batch])
-        index = iter(range(len(pairs)))
-        sampler = [[next(index) for _ in batch] for batch in plan]
-        loader = _data_loader(pairs, sampler, self.num_workers)
-        return (batch if own else without_annotations(batch) for batch, own in zip(loader, shares, strict=True))
+        shares = ((whole, whole[number::total]) for whole in self._plan(phase_number, num_batches)[start:])
+        # a process whose share is empty runs an image of a neighbour
+        return [BatchPlan(share) if share else BatchPlan(whole[:1], own=False) for whole, share in shares]
+
+    def load(self, plan: BatchPlan) -> dict[str, Any]:
+        """Return the batch of a plan; see :mod:`fx_monai.keys` for its keys."""
+        batch = collate([self.dataset.sample(position, draw) for position, draw in plan.samples])
+        return batch if plan.own else without_annotations(batch)
+
+    def batches(self, phase_number: int, num_batches: int, *, start: int = 0) -> Iterator[dict[str, Any]]:
+        """Return an iterator over the batches of a phase; arguments as in :meth:`plans`."""
+        task = self.dataset.spec.task
+        plans = ((task, plan) for plan in self.plans(phase_number, num_batches, start=start))
+        return load_batches({task: self}, plans)
 
     def _plan(self, phase_number: int, num_batches: int) -> list[list[tuple[int, int]]]:
         """Return (position, draw) of every sample of every batch."""
@@ -118,19 +139,35 @@ class TaskLoader:
         return generator.permutation(np.concatenate(chosen))
 
 
-class _Pairs(Dataset[dict[str, Any]]):
-    """Samples addressed by (position, draw)."""
+class _Planned(Dataset[dict[str, Any]]):
+    """Batches addressed by task and plan."""
 
-    def __init__(self, dataset: TaskDataset, pairs: list[tuple[int, int]]) -> None:
-        self.dataset = dataset
-        self.pairs = pairs
+    def __init__(self, loaders: Mapping[Task, TaskLoader]) -> None:
+        self.loaders = loaders
 
-    def __len__(self) -> int:
-        return len(self.pairs)
+    def __getitems__(self, address: tuple[Task, BatchPlan]) -> dict[str, Any]:
+        task, plan = address
+        return self.loaders[task].load(plan)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        position, draw = self.pairs[index]
-        return self.dataset.sample(position, draw)
+
+def load_batches(
+    loaders: Mapping[Task, TaskLoader], plans: Iterable[tuple[Task, BatchPlan]]
+) -> Iterator[dict[str, Any]]:
+    """Return an iterator over the batches of plans, in their order.
+
+    All tasks share the same worker processes, as many as the loader with the most asks for: their number doesn't grow
+    with the tasks of a phase, and they stay from phase to phase.
+
+    Args:
+        loaders: by task.
+        plans: may be made while they are taken.
+    """
+    workers = max(loader.num_workers for loader in loaders.values())
+    return iter(_data_loader(_Planned(loaders), plans, workers, collate_fn=_as_it_is))
+
+
+def _as_it_is(batch: dict[str, Any]) -> dict[str, Any]:
+    return batch
 
 
 def without_annotations(batch: dict[str, Any]) -> dict[str, Any]:
@@ -159,17 +196,17 @@ def evaluation_batches(
     number, total = share
     starts = range(number * batch_size, len(dataset), total * batch_size)
     batches = [list(range(at, min(at + batch_size, len(dataset)))) for at in starts]
-    return iter(_data_loader(dataset, batches, num_workers))
+    return iter(_data_loader(dataset, batches, num_workers, collate_fn=collate))
 
 
 def _data_loader(
-    dataset: Dataset[dict[str, Any]], batches: list[list[int]], num_workers: int
+    dataset: Dataset[dict[str, Any]], batches: Iterable[Any], num_workers: int, *, collate_fn: Callable[[Any], Any]
 ) -> DataLoader[dict[str, Any]]:
     return DataLoader(
         dataset,
         batch_sampler=batches,
         num_workers=num_workers,
-        collate_fn=collate,
+        collate_fn=collate_fn,
         worker_init_fn=_begin_worker,
         # a loader draws a seed for its workers; not from the generator that dropout uses
         generator=torch.Generator(),
@@ -177,5 +214,8 @@ def _data_loader(
 
 
 def _begin_worker(number: int) -> None:
+    # SLURM and Ctrl-C signal the whole group; a worker that died of it would take the run along before it is saved
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # as many threads as cores in every worker would stand in each other's way; PyTorch does this for its own
     cv2.setNumThreads(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,21 @@ class RunState:
     Args:
         modules: objects with ``state_dict`` and ``load_state_dict`` by name: student, teacher, optimiser, ...
         identity: plain values that must be equal for a resume to make sense, such as the resolved recipe.
+        may_change: dotted keys of the identity that may differ all the same, such as the number of workers.
         keep_last: checkpoints that are kept, the newest and ``keep_last - 1`` before it.
     """
 
-    def __init__(self, modules: Mapping[str, Any], identity: Mapping[str, Any], *, keep_last: int = 2) -> None:
+    def __init__(
+        self,
+        modules: Mapping[str, Any],
+        identity: Mapping[str, Any],
+        *,
+        may_change: Collection[str] = (),
+        keep_last: int = 2,
+    ) -> None:
         self.modules = modules
         self.identity = dict(identity)
+        self.may_change = may_change
         self.keep_last = keep_last
 
     def save(self, path: Path, *, step: int) -> None:
@@ -53,7 +62,7 @@ class RunState:
                 checkpoint when that one is whole.
         """
         state = read_checkpoint(path)
-        changed = differing_keys(state["identity"], self.identity)
+        changed = [key for key in differing_keys(state["identity"], self.identity) if key not in self.may_change]
         if changed:
             raise CheckpointError(
                 where=str(path),

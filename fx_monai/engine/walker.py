@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fx_monai.data.loader import TaskLoader
+from fx_monai.data.loader import BatchPlan, TaskLoader, load_batches
 from fx_monai.engine.schedule import Position, Schedule
 from fx_monai.types import Task
 
@@ -50,22 +50,24 @@ class ScheduleWalker:
         return self.schedule.steps_per_cycle
 
     def __iter__(self) -> Iterator[Step]:
+        batches = load_batches(self.loaders, self._plans())
+        for step in range(self.start, self.schedule.total_steps):
+            position = self.schedule.position(step)
+            tasks = [task for task, _ in position.phase.batches(position.step)]
+            yield Step(position, tuple(TaskBatch(task, next(batches)) for task in tasks))
+
+    def _plans(self) -> Iterator[tuple[Task, BatchPlan]]:
+        """Yield what the batches of the whole run are made of, phase by phase."""
         step = self.start
         while step < self.schedule.total_steps:
             first = self.schedule.position(step)
-            streams = self._open(first)
-            for inside in range(first.step, first.phase.num_steps):
-                batches = [TaskBatch(task, next(streams[task])) for task, _ in first.phase.batches(inside)]
-                yield Step(self.schedule.position(step), tuple(batches))
-                step += 1
-
-    def _open(self, first: Position) -> dict[Task, Iterator[dict[str, Any]]]:
-        """Return the batches of every task of a phase that are still to come."""
-        phase = first.phase
-        totals = Counter(phase.sequence)
-        done = Counter(phase.sequence[: first.step * phase.batches_per_step])
-        return {
-            task: self.loaders[task].batches(first.phase_number, totals[task], start=done[task])
-            for task in phase.tasks
-            if done[task] < totals[task]
-        }
+            sequence = first.phase.sequence
+            at = first.step * first.phase.batches_per_step
+            totals, done = Counter(sequence), Counter(sequence[:at])
+            plans = {
+                task: iter(self.loaders[task].plans(first.phase_number, totals[task], start=done[task]))
+                for task in first.phase.tasks
+            }
+            for task in sequence[at:]:
+                yield task, next(plans[task])
+            step += first.phase.num_steps - first.step

@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -37,11 +37,16 @@ SPECS = {kind: TaskSpec(Task("demo", kind), ("a", "b", "c", "d", "e")) for kind 
 class Loader:
     """Gives one batch again and again."""
 
+    num_workers = 0
+
     def __init__(self, batch: dict[str, Any]) -> None:
         self.batch = batch
 
-    def batches(self, phase_number: int, num_batches: int, *, start: int = 0) -> Iterator[dict[str, Any]]:
-        return iter([self.batch] * (num_batches - start))
+    def plans(self, phase_number: int, num_batches: int, *, start: int = 0) -> list[None]:
+        return [None] * (num_batches - start)
+
+    def load(self, plan: None) -> dict[str, Any]:
+        return self.batch
 
 
 class SmallTrunk(nn.Module):

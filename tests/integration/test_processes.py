@@ -19,6 +19,11 @@ from fx_monai.engine.optim import build_optimiser
 from fx_monai.engine.processes import any_process, gather, is_writer, mean_buffers, rank, sum_gradients, world_size
 from fx_monai.engine.schedule import build_schedule
 from fx_monai.engine.trainer import CyclicTrainer
+from fx_monai.losses.consistency import consistency_loss
+from fx_monai.losses.cross_entropy import masked_cross_entropy
+from fx_monai.losses.dice import flat_dice
+from fx_monai.losses.dice_ce import dice_ce
+from fx_monai.losses.masked_bce import masked_bce
 from fx_monai.models.config import BackboneConfig, LocalizationConfig, ModelConfig, SegmentationConfig
 from fx_monai.models.foundation_x import FoundationX
 from fx_monai.models.weights import load_network
@@ -170,6 +175,51 @@ def test_processes_agree(tmp_path):
         "unused": None,
         "mean": 0.5,
     }
+
+
+def unevenly_annotated():
+    """Return logits and truth of four images of three classes; little is known of one process's half, the first two."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, 3, generator=generator)
+    labels = torch.tensor([[1, torch.nan, torch.nan], [torch.nan] * 3, [0, 1, 0], [1, 0, 1]])
+    one_hot = torch.tensor([[torch.nan] * 3, [0, 1, 0], [1, 0, 0], [0, 0, 1.0]])
+    pixels = torch.randn(4, 3, 8, 8, generator=generator)
+    masks = (torch.rand(4, 3, 8, 8, generator=generator) > 0.7).float()
+    masks[0] = 0
+    looked_for = torch.tensor([[False] * 3, [True, False, False], [True, True, False], [True] * 3])
+    return logits, labels, one_hot, pixels, masks, looked_for
+
+
+def gradients_of_losses():
+    """Return the value of every loss with a normaliser, and its gradient for this process's images."""
+    number, total = rank(), world_size()
+    own = slice(number * 4 // total, (number + 1) * 4 // total)
+    logits, labels, one_hot, pixels, masks, looked_for = (tensor[own] for tensor in unevenly_annotated())
+    weight = torch.tensor([1.0, 2.0, 3.0])
+    losses = {
+        "binary": (logits, lambda x: masked_bce(x, labels, weight)),
+        "one of several": (logits, lambda x: masked_cross_entropy(x, one_hot, weight)),
+        "Dice and pixels": (pixels, lambda x: sum(dice_ce(x, masks, looked_for))),
+        "Dice": (pixels, lambda x: flat_dice(x, masks, looked_for)),
+        "consistency": (pixels, lambda x: consistency_loss({"f": x}, {"f": masks}, counted=True)),
+    }
+    found = {}
+    for name, (start, loss) in losses.items():
+        inputs = start.clone().requires_grad_()
+        value = loss(inputs)
+        value.backward()
+        found[name] = (value.detach(), inputs.grad)
+    return found
+
+
+def test_every_normaliser_is_that_of_all_processes(tmp_path):
+    whole = gradients_of_losses()
+    halves = run_together(gradients_of_losses, tmp_path / "run", processes=2)
+    for name, (value, gradient) in whole.items():
+        assert gradient.any(), name
+        for half in halves:
+            torch.testing.assert_close(half[name][0], value, msg=name)
+        torch.testing.assert_close(torch.cat([half[name][1] for half in halves]), gradient, msg=name)
 
 
 def test_divided_evaluation_has_the_scores_of_the_whole(tmp_path):

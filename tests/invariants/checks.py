@@ -1,4 +1,4 @@
-"""What a run does, noted step by step, and the invariants that it has to keep.
+"""What a run does, noted step by step, and the invariants that it has to keep; one check per invariant.
 
 Every check raises AssertionError. The expectations are written out here and don't come from the code that is checked.
 """
@@ -6,6 +6,7 @@ Every check raises AssertionError. The expectations are written out here and don
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from ignite.engine import Events
 from torch import Tensor, nn
 
 from fx_monai.engine.events import ScheduleEvents
+from fx_monai.engine.schedule import Position, Schedule
 from fx_monai.engine.trainer import CyclicTrainer
 from fx_monai.types import Kind, Mode, Task
 
@@ -132,6 +134,44 @@ def check_teacher(trace: Trace) -> None:
         assert not phase.teacher_grads
     assert trace.trainer.teacher.updates == len(trace.phases)
     assert math.isclose(trace.trainer.teacher.initial_weight, trace.ema_momentum ** len(trace.phases))
+
+
+def check_lock_lengths(trace: Trace) -> None:
+    """I9: LOCK takes half of the batches of RELEASE, rounded down; one of no batch is left out."""
+    steps: dict[Task, dict[Mode, int]] = {}
+    for phase in trace.phases:
+        steps.setdefault(phase.task, {})[phase.mode] = phase.steps
+    for task, modes in steps.items():
+        lock = 0 if task.kind is Kind.CLASSIFICATION else modes[Mode.RELEASE] // 2
+        assert modes.get(Mode.LOCK, 0) == lock, task
+
+
+def check_order(trace: Trace, datasets: Sequence[str]) -> None:
+    """I10: dataset by dataset, in a dataset classification, localization, segmentation, LOCK before RELEASE."""
+    kinds, modes = list(Kind), [Mode.LOCK, Mode.RELEASE]
+    places = [(datasets.index(p.task.dataset), kinds.index(p.task.kind), modes.index(p.mode)) for p in trace.phases]
+    assert places == sorted(set(places))
+
+
+def check_published_rates(factor: Callable[[int, Position], float], schedule: Schedule) -> None:
+    """I10: with 20 tasks 0.05 in the first cycle, 1 in the second, falling afterwards; constant in a cycle."""
+    assert len(schedule.tasks) == 20
+    per_cycle: list[set[float]] = [set() for _ in range(schedule.cycles)]
+    for step in range(schedule.total_steps):
+        position = schedule.position(step)
+        per_cycle[position.cycle].add(factor(step, position))
+    assert all(len(factors) == 1 for factors in per_cycle)
+    factors = [factor for (factor,) in per_cycle]
+    assert math.isclose(factors[0], 0.05)
+    assert math.isclose(factors[1], 1.0, abs_tol=1e-3)
+    assert factors[1:] == sorted(set(factors[1:]), reverse=True)
+
+
+def check_optimiser(optimiser: torch.optim.Optimizer, network: nn.Module) -> None:
+    """I11: every parameter stands in exactly one group, and no group is empty."""
+    held = [id(p) for group in optimiser.param_groups for p in group["params"]]
+    assert sorted(held) == sorted(id(p) for p in network.parameters())
+    assert all(group["params"] for group in optimiser.param_groups)
 
 
 def check_gradients(trace: Trace, clip_norm: float) -> None:

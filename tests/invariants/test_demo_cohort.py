@@ -1,7 +1,6 @@
 """I1 to I11 and I21 over a cycle of the demo recipe: five datasets, the real network, every phase."""
 
 import copy
-import math
 
 import pytest
 import torch
@@ -12,14 +11,24 @@ from fx_monai.demo.cohort import write_demo_cohort
 from fx_monai.engine.learning_rate import LearningRate, by_cycle
 from fx_monai.engine.trainer import CyclicTrainer
 from fx_monai.losses.task_loss import initial_loss, task_loss
-from fx_monai.types import Kind, Mode
+from fx_monai.types import Kind
 from tests.invariants.checks import (
     Trace,
     check_gradients,
+    check_lock_lengths,
     check_lock_release,
     check_losses,
+    check_optimiser,
+    check_order,
     check_teacher,
     check_unknown_labels,
+)
+from tests.invariants.network_checks import (
+    check_classes,
+    check_denoising,
+    check_equals_agree,
+    check_no_boxes,
+    check_pull,
 )
 
 # 64 pixels and two batches a phase; statistics on, so that a locked BatchNorm that still learns would show
@@ -78,31 +87,10 @@ def test_i6_teacher(run):
 
 
 @pytest.mark.parametrize("kind", list(Kind))
-def test_i7_consistency_pulls_the_student_and_not_the_teacher(run, kind):
+def test_i7_i8_consistency(run, kind):
     session, _, trace = run
-    task, batch = first_batch(session, kind)
-    session.network.requires_grad_(True)
-    session.network.zero_grad()
-    features = session.network.forward_task(batch["image"], task, batch=batch).features
-    trace.trainer.consistency.loss(features, batch["teacher_image"], kind, counted=True).backward()
-    pulled = {
-        n
-        for n, m in session.network.trunk.named_children()
-        if any(p.grad is not None and p.grad.any() for p in m.parameters())
-    }
-    shared = {Kind.LOCALIZATION: {"loc_encoder"}, Kind.SEGMENTATION: {"seg_decoder"}}.get(kind, set())
-    assert pulled == {"backbone"} | shared
-    assert all(p.grad is None for p in session.teacher.trunk.parameters())
-
-
-@pytest.mark.parametrize("kind", list(Kind))
-def test_i8_equal_networks_and_views_have_no_consistency_loss(run, kind):
-    session, _, _ = run
-    task, batch = first_batch(session, kind)
-    network = session.network.with_trunk(session.teacher.trunk).eval()
-    features = network.forward_task(batch["image"], task).features
-    target = session.teacher.features(batch["image"], kind)
-    assert all(torch.equal(features[name], value) for name, value in target.items())
+    check_pull(session.network, trace.trainer.consistency, *first_batch(session, kind))
+    check_equals_agree(session.network, trace.trainer.consistency, *first_batch(session, kind))
 
 
 def test_lock_and_release_losses(run):
@@ -110,63 +98,33 @@ def test_lock_and_release_losses(run):
 
 
 def test_i9_lock_takes_half_of_the_batches_rounded_down(run):
-    steps = {}
-    for phase in run[2].phases:
-        steps.setdefault(phase.task, {})[phase.mode] = phase.steps
-    for task, modes in steps.items():
-        lock = math.floor(0.5 * modes[Mode.RELEASE]) if task.kind is not Kind.CLASSIFICATION else 0
-        assert modes.get(Mode.LOCK, 0) == lock, task
+    check_lock_lengths(run[2])
 
 
 def test_i10_order_and_rate(run):
     session, _, trace = run
-    order = list(dict.fromkeys(phase.task for phase in trace.phases))
-    assert order == list(session.recipe.tasks)
+    check_order(trace, list(session.recipe.datasets))
+    assert {phase.task for phase in trace.phases} == set(session.recipe.tasks)
     # the first cycle runs at 1 / (number of tasks), constant
-    assert [rate for step in trace.steps for rate in step.rates] == pytest.approx([1 / len(order)] * len(trace.steps))
+    rates = [rate for step in trace.steps for rate in step.rates]
+    assert rates == pytest.approx([1 / len(session.recipe.tasks)] * len(trace.steps))
 
 
 def test_i11_i21_gradients_and_their_norm(run):
     check_gradients(run[2], CLIP)
-    session = run[0]
-    held = [id(p) for group in session.optimiser.param_groups for p in group["params"]]
-    assert sorted(held) == sorted(id(p) for p in session.network.parameters())
-    assert all(group["params"] for group in session.optimiser.param_groups)
+    check_optimiser(run[0].optimiser, run[0].network)
 
 
 def test_i15_denoising_queries_are_no_predictions_and_no_features(run):
-    session, _, _ = run
-    task, batch = first_batch(session, Kind.LOCALIZATION)
-    session.network.train()
-    trained = session.network.forward_task(batch["image"], task, batch=batch)
-    assert "denoising_target" in trained.predictions
-    assert trained.predictions["logits"].shape[2] == 40
-    session.network.eval()
-    evaluated = session.network.forward_task(batch["image"], task)
-    assert {n: f.shape for n, f in trained.features.items()} == {n: f.shape for n, f in evaluated.features.items()}
-    assert session.network.predict_tasks(batch["image"], [task])[task]["logits"].shape[1] == 40
+    check_denoising(run[0].network, *first_batch(run[0], Kind.LOCALIZATION))
 
 
 def test_i18_every_head_has_the_classes_of_its_dataset(run):
-    session, _, _ = run
-    for task, spec in session.experiment.specs.items():
-        kind = {Kind.CLASSIFICATION: "labels", Kind.LOCALIZATION: "boxes", Kind.SEGMENTATION: "masks"}[task.kind]
-        assert set(spec.classes) <= set(getattr(session.experiment.manifests[task.dataset].classes, kind))
-    image = torch.rand(1, 1, 64, 64)
-    for task, output in session.network.predict_tasks(image).items():
-        axis = 1 if task.kind is Kind.SEGMENTATION else -1
-        assert output["logits"].shape[axis] == len(session.network.specs[task].classes), task
+    check_classes(run[0].network, run[0].experiment.manifests, torch.rand(1, 1, 64, 64))
 
 
-def test_i19_a_batch_without_boxes_has_a_loss_and_gradients(run):
-    session, _, _ = run
-    task, batch = first_batch(session, Kind.LOCALIZATION)
-    empty = {**batch, "boxes": [b[:0] for b in batch["boxes"]], "box_labels": [b[:0] for b in batch["box_labels"]]}
-    session.network.train()
-    output = session.network.forward_task(batch["image"], task, batch=empty)
-    loss, _ = task_loss(session.network.specs[task], output, empty)
-    assert torch.isfinite(loss)
-    assert loss > 0
+def test_i19_images_without_boxes_have_a_loss_and_a_score(run):
+    check_no_boxes(run[0].network, *first_batch(run[0], Kind.LOCALIZATION))
 
 
 def test_untrained_losses_are_about_what_they_are_divided_by(run):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "fx_monai"
 ORDER = [
-    {"errors", "types", "keys", "shipped", "progress", "files", "key_values"},
+    {"errors", "types", "keys", "shipped", "progress", "files", "key_values", "signals"},
     {"ops"},
     {"data"},
     {"demo"},

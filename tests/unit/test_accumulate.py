@@ -56,13 +56,18 @@ def test_gradients_are_those_of_the_joint_loss(loaders, unit_losses):  # noqa: F
 
 
 class Loader:
+    num_workers = 0
+
     def __init__(self, seed):
         generator = torch.Generator().manual_seed(seed)
         image = torch.randint(0, 256, (2, 1, 64, 64), generator=generator, dtype=torch.uint8)
         self.batch = {"image": image, "teacher_image": image, "labels": torch.ones(2, 3), "row": torch.arange(2)}
 
-    def batches(self, phase_number, num_batches, *, start=0):
-        return iter([self.batch] * (num_batches - start))
+    def plans(self, phase_number, num_batches, *, start=0):
+        return [None] * (num_batches - start)
+
+    def load(self, plan):
+        return self.batch
 
 
 @contextmanager

@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from fx_monai.engine.rng import restore_rng, rng_state
+from fx_monai.engine.run_lock import RunLock
+from fx_monai.errors import CheckpointError
 from fx_monai.files import previous_file, save_atomically
+from tests.faults import full_disk
 
 
 def steps(folder):
@@ -57,6 +60,38 @@ def test_there_is_a_whole_checkpoint_wherever_saving_ends(tmp_path, monkeypatch,
     monkeypatch.undo()
     save_atomically({"step": 4}, path, previous=2)
     assert torch.load(path, weights_only=True)["step"] == 4
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    save_atomically({"step": 0}, path, previous=1)
+    with full_disk(after=100_000), pytest.raises(CheckpointError, match=r"can't be written \(.*Make room"):
+        save_atomically({"step": 1, "large": torch.zeros(100_000)}, path, previous=1)
+    assert steps(tmp_path) == {"checkpoint.pt": 0}
+
+
+def test_what_is_no_fault_of_the_disk_is_not_blamed_on_it(tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("other")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(RuntimeError, match="other"):
+        save_atomically({}, tmp_path / "checkpoint.pt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_run_at_a_time_holds_a_folder(tmp_path):
+    first, second = RunLock(tmp_path / "out"), RunLock(tmp_path / "out")
+    second.check()
+    assert not (tmp_path / "out").exists()
+    with first:
+        first.check()
+        for ask in (second.check, second.take):
+            with pytest.raises(CheckpointError, match="another run is writing"):
+                ask()
+    second.check()
+    with second:
+        pass
 
 
 def test_random_state_survives_the_file(tmp_path):

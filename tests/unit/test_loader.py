@@ -1,5 +1,6 @@
 """Batches: refusals, length of a pass, skipping without decoding."""
 
+import multiprocessing
 from functools import partial
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from fx_monai.data import loader
 from fx_monai.data.dataset import TaskDataset
-from fx_monai.data.loader import TaskLoader
+from fx_monai.data.loader import TaskLoader, load_batches
 from fx_monai.data.store import ImageStore
 from fx_monai.data.transforms import Augmentation
 from fx_monai.errors import ConfigError
@@ -87,3 +88,19 @@ def test_workers_change_nothing_and_leave_the_global_generator_alone(make, worke
     for a, b in zip(alone, shared, strict=True):
         assert torch.equal(a[ROW], b[ROW])
         assert torch.equal(a[IMAGE], b[IMAGE])
+
+
+def test_tasks_share_their_worker_processes(make):
+    """Four tasks that ask for two workers have two in all; batches come in the order of the plans."""
+    tasks = [Task(name, Kind.LOCALIZATION) for name in "abcd"]
+    alone = {task: TaskLoader(make(6), batch_size=2, seed=number) for number, task in enumerate(tasks)}
+    shared = {task: TaskLoader(own.dataset, batch_size=2, seed=own.seed, num_workers=2) for task, own in alone.items()}
+    plans = [(task, plan) for number in range(3) for task in tasks for plan in alone[task].plans(0, 3)[number:][:1]]
+    expected = [batch[ROW].tolist() for batch in load_batches(alone, plans)]
+    before = len(multiprocessing.active_children())
+    found = []
+    for batch in load_batches(shared, plans):
+        found.append(batch[ROW].tolist())
+        assert len(multiprocessing.active_children()) - before <= 2
+    assert found == expected
+    assert len(found) == 12
