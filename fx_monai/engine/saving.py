@@ -17,8 +17,9 @@ from fx_monai.engine.processes import any_process
 class Checkpoints:
     """Saves the run every so many seconds, after every cycle, and when asked to stop.
 
-    SIGTERM and SIGINT save at the end of the running step (an evaluation is broken off) and end the run cleanly; a
-    second signal ends it at once. Whatever else ends it, at most the time since the last save is lost.
+    SIGTERM and SIGINT save at the end of the running step (an evaluation is broken off) and end the run cleanly. A
+    second Ctrl-C ends it at once; a second SIGTERM doesn't, because launchers send it to a process and to its group.
+    Whatever else ends it, at most the time since the last save is lost.
 
     Args:
         state: what to save.
@@ -49,7 +50,7 @@ class Checkpoints:
 
     def _listen(self) -> None:
         def stop(number: int, frame: FrameType | None) -> None:
-            if self.stopped:
+            if self.stopped and number == signal.SIGINT:
                 raise KeyboardInterrupt
             self.stopped = True
 

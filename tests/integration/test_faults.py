@@ -124,6 +124,18 @@ def test_a_signal_in_the_test_evaluation_loses_that_evaluation_only(tmp_path, da
     assert (tmp_path / "out" / "results.json").is_file()
 
 
+def test_two_sigterms_are_one_and_a_second_ctrl_c_ends_at_once(tmp_path, data):
+    def send(*numbers):
+        return lambda trainer: [signal.raise_signal(number) for number in numbers]
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "out", data, before=at_step(2, send(signal.SIGINT, signal.SIGINT)), **CSV)
+    assert not (tmp_path / "out" / "checkpoint.pt").exists()
+    stopped = train(tmp_path / "out", data, before=at_step(3, send(signal.SIGTERM, signal.SIGTERM)), **CSV)
+    assert stopped.checkpoints.stopped
+    assert torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)["step"] == 3
+
+
 @pytest.mark.slow
 def test_stopped_in_every_step_equals_uninterrupted(tmp_path, data):
     """Every kind of phase, its first and its last step, and the end of a cycle."""
