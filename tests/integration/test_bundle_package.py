@@ -27,6 +27,7 @@ from monai.bundle import (
 from fx_monai import __version__
 from fx_monai.apps.bundle.inferer import AllOutputs
 from fx_monai.apps.bundle.metadata import network_data_format
+from fx_monai.apps.bundle.model_card import data_terms
 from fx_monai.apps.bundle.packing import pack_bundle
 from fx_monai.apps.bundle.source_code import renamed_imports
 from fx_monai.apps.bundle.zoo_rules import large_file_problems, zoo_problems
@@ -264,6 +265,15 @@ def test_the_model_card_tells_of_these_weights(bundle):
     metadata = json.loads((bundle / "configs/metadata.json").read_text())
     assert metadata["eval_metrics"] == {"a/classification auc_macro": 0.75, "b/segmentation dice_positive": 0.5}
     assert metadata["version"] == metadata["required_packages_version"]["fx_monai"] == __version__
+
+
+def test_terms_of_the_data_are_told(bundle):
+    assert "trained on phantoms" in (bundle / "docs/data_license.txt").read_text()
+    terms = data_terms(["siim_acr", "nih_chestxray14", "siim_acr", "our_own"], "", "swin.pth (SHA-256 1234)")
+    assert "swin.pth" in terms
+    assert "our_own: ask its owner" in terms
+    assert terms.count(CATALOG["siim_acr"].licence) == 1
+    assert CATALOG["nih_chestxray14"].url in terms
 
 
 def test_results_of_other_weights_are_left_out(weights, tmp_path):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fx_monai.apps.tables import fill_tables, interval_table, markdown
+from fx_monai.apps.training import PHANTOM_NOTE
+from fx_monai.data.catalog import CATALOG
 
 NO_WEIGHTS = (
     "The bundle as it stands in the source code has no weights; the results below are of a run of the demo recipe."
@@ -52,6 +54,27 @@ def weights_table(metadata: Mapping[str, Any], megabytes: float | None) -> str:
         ["SHA-256", f"`{weights['sha256']}`"],
     ]
     return markdown(["weights", ""], lines)
+
+
+def data_terms(datasets: Iterable[str], note: str, origin: str) -> str:
+    """Return whose terms the weights carry, for ``docs/data_license.txt``.
+
+    Args:
+        datasets: that the weights have heads of.
+        note: of the weights' card.
+        origin: what their backbone began with.
+    """
+    if PHANTOM_NOTE in note:
+        lines = [
+            "The weights of this bundle were trained on phantoms (generated images) and carry no terms of a dataset."
+        ]
+    else:
+        lines = ["The weights of this bundle carry the terms of the data they were trained on. They have heads of:"]
+        for name in sorted(set(datasets)):
+            spec = CATALOG.get(name)
+            lines.append(f"- {spec.title} ({name}): {spec.licence}; {spec.url}" if spec else f"- {name}: ask its owner")
+    lines.append(f"Terms of the weights that the backbone began with apply too: {origin}.")
+    return "\n".join(lines) + "\n"
 
 
 def outputs_table(outputs: Mapping[str, Mapping[str, Any]]) -> str:

@@ -17,13 +17,14 @@ from PIL import Image
 
 from fx_monai import __version__
 from fx_monai.apps.bundle.metadata import bundle_metadata, write_json
-from fx_monai.apps.bundle.model_card import fill_model_card
+from fx_monai.apps.bundle.model_card import data_terms, fill_model_card
 from fx_monai.apps.bundle.source_code import add_source_code
 from fx_monai.apps.bundle.zoo_rules import LARGE_FILES, WEIGHTS, large_file_problems, zoo_problems
 from fx_monai.demo.cases import CasePlan, make_case
 from fx_monai.errors import ConfigError
 from fx_monai.files import file_sha256
 from fx_monai.models.card import ModelCard
+from fx_monai.models.foundation_x import FoundationX
 from fx_monai.models.weights import load_network
 from fx_monai.shipped import shipped_folder
 
@@ -81,6 +82,7 @@ def pack_bundle(weights: Path, out: Path, *, own_code: bool = False, weights_url
             metadata = bundle_metadata(shipped, network, results=results, sha256=sha256, own_code=own_code)
             write_json(metadata, bundle / "configs/metadata.json")
             _write_model_card(bundle, metadata, results)
+            _write_data_terms(bundle, network)
             _write_examples(bundle / "data/images")
             if weights_url:
                 _write_large_files(bundle, weights_url, sha256)
@@ -127,6 +129,13 @@ def _write_model_card(bundle: Path, metadata: Mapping[str, Any], results: Mappin
     megabytes = (bundle / WEIGHTS).stat().st_size / 1e6
     text = fill_model_card(page.read_text(encoding="utf-8"), metadata, results, megabytes=megabytes)
     page.write_text(text, encoding="utf-8")
+
+
+def _write_data_terms(bundle: Path, network: FoundationX) -> None:
+    file = bundle / "docs/data_license.txt"
+    datasets = (task.dataset for task in network.specs)
+    terms = data_terms(datasets, network.card.note, network.trunk.backbone.weights)
+    file.write_text(f"{file.read_text(encoding='utf-8')}\n{terms}", encoding="utf-8")
 
 
 def _write_examples(folder: Path) -> None:
