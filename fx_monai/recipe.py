@@ -208,12 +208,16 @@ class EvaluationSection(Section):
 
     Attributes:
         every_cycles: validation after every so many cycles, and always after the last one.
+        after_task: in these cycles also right after a task was trained: of that task (``own``, as dear as the
+            evaluation at the end of the cycle) or of all tasks (``all``, as often as there are tasks); for the
+            report's focused and unfocused curves, not for the selection of weights.
         batch_size: images per forward pass.
         patience: stop after so many evaluations in a row without a better mean; absent = never.
         resamples: bootstrap resamples of the intervals in the test table; 0 = no intervals.
     """
 
     every_cycles: int = Field(default=1, ge=1)
+    after_task: Literal["none", "own", "all"] = "none"
     batch_size: int = Field(default=32, ge=1)
     patience: int | None = Field(default=None, ge=1)
     resamples: int = Field(default=1000, ge=0)

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from fx_monai import __version__
+from fx_monai.apps import data_summary
+from fx_monai.apps.cases import Case, find_cases, write_cases
 from fx_monai.apps.cross_dataset import cross_dataset_rows, cross_dataset_table
 from fx_monai.apps.devices import choose_device
 from fx_monai.apps.experiment import Experiment, open_experiment
@@ -143,6 +145,8 @@ def print_scores(
         about |= {"weights": {**vars(network.card), "calibration": None}, "means": dict(evaluation.means)}
         for path in write_evaluation(evaluation, Path(output_dir), stem=f"results_{split}", about=about):
             say(f"written: {path}")
+        write_cases_and_data(evaluation, experiment, network, Path(output_dir), device=device)
+        say(f"written: {Path(output_dir) / 'cases' / split}, {Path(output_dir) / data_summary.FILE}")
     return evaluation.rows
 
 
@@ -187,6 +191,25 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, stem: str, about: 
     return [folder / f"{stem}.{suffix}" for suffix in ("md", "csv", "json")] + [
         folder / "predictions" / evaluation.split
     ]
+
+
+def write_cases_and_data(
+    evaluation: Evaluation, experiment: Experiment, network: FoundationX, folder: Path, *, device: torch.device
+) -> list[Case]:
+    """Write what the report shows beside scores, ``cases/<split>`` and ``data.json``; return the cases.
+
+    Args:
+        evaluation: of the network, under the name ``selected``.
+        experiment: the data.
+        network: predicts the cases.
+        folder: where to write.
+        device: where to predict.
+    """
+    scores = {task: own for (task, model), own in evaluation.scores.items() if model == SELECTED}
+    cases = find_cases(scores, experiment, network, device=device)
+    write_cases(cases, folder / "cases" / evaluation.split)
+    data_summary.write_data_summary(experiment, folder)
+    return cases
 
 
 def evaluation_page(evaluation: Evaluation) -> str:

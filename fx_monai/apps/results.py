@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fx_monai import __version__
+from fx_monai.apps.environment import environment
 from fx_monai.apps.figures import learning_curves
-from fx_monai.apps.overlays import write_test_overlays
+from fx_monai.apps.overlays import write_overlays
 from fx_monai.apps.tables import score_table, write_csv
 from fx_monai.engine.processes import is_writer
 from fx_monai.models.weights import load_network, write_weights
@@ -30,7 +31,8 @@ def write_results(session: TrainingSession) -> Path:
     ``selected``, the weights that were best on validation and stand in ``model.pt``, whose card receives temperatures
     and operating thresholds.
     """
-    from fx_monai.apps.evaluation import SELECTED, calibrate, evaluate_networks, write_evaluation
+    from fx_monai.apps.evaluation import SELECTED, calibrate, evaluate_networks, write_cases_and_data, write_evaluation
+    from fx_monai.apps.report.page import write_report
     from fx_monai.apps.training import say
 
     started = time.monotonic()
@@ -48,9 +50,11 @@ def write_results(session: TrainingSession) -> Path:
     written = write_evaluation(evaluation, out, stem="results", about=_about(session, selected, evaluation.means))
     write_csv(session.history.phases, out / "phases.csv")
     write_csv(session.history.scores, out / "validation.csv")
+    write_csv(session.history.after_task, out / "after_task.csv")
     figure = learning_curves(session.history.scores)
     figure.savefig(out / "learning_curves.png", dpi=120)
-    overlays = write_test_overlays(session.experiment, selected, out / "overlays", device=session.device)
+    cases = write_cases_and_data(evaluation, session.experiment, selected, out, device=session.device)
+    overlays = write_overlays(cases, out / "overlays", card=selected.card)
     _track(session, evaluation.rows, [*written[:2], out / "learning_curves.png", *overlays])
     say("")
     say(score_table(evaluation.rows, models=tuple(networks)))
@@ -61,6 +65,7 @@ def write_results(session: TrainingSession) -> Path:
     say(f"tables      {out / 'results.md'}, results.csv, results.json, validation.csv, phases.csv")
     say(f"predictions {out / 'predictions'}")
     say(f"pictures    {out / 'overlays'}, {out / 'learning_curves.png'}")
+    say(f"report      {write_report(out)}")
     if session.tracker is not None:
         say(f"MLflow      mlflow ui --backend-store-uri {session.tracker.uri}")
     return out
@@ -73,6 +78,7 @@ def _about(session: TrainingSession, selected: FoundationX, means: Mapping[str, 
         "fx_monai": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
+        "environment": environment(session.device),
         "training_seconds": round(sum(row["seconds"] for row in session.history.phases), 1),
         "selected": asdict(selected.card),
         "test_means": dict(means),

@@ -28,10 +28,11 @@ from fx_monai.apps.from_recipe import (
 )
 from fx_monai.apps.output_folder import check_output
 from fx_monai.apps.results import write_results
+from fx_monai.engine.after_task import AfterTask
 from fx_monai.engine.checkpoint import RunState
 from fx_monai.engine.ema_teacher import count_updates
 from fx_monai.engine.evaluator import MatrixEvaluator
-from fx_monai.engine.history import History
+from fx_monai.engine.history import History, Row
 from fx_monai.engine.phase_audit import PhaseAudit
 from fx_monai.engine.processes import is_writer, join, leave, rank, wait_for_all
 from fx_monai.engine.progress import Progress
@@ -47,6 +48,7 @@ from fx_monai.models.foundation_x import FoundationX, check_image_size
 from fx_monai.models.weights import write_weights
 from fx_monai.recipe import Recipe, load_recipe
 from fx_monai.signals import terminate_as_interrupt
+from fx_monai.types import Task
 
 PHANTOM_NOTE = "trained on phantoms"
 MAY_CHANGE = ("recipe.data.num_workers", "recipe.compute.compile", "recipe.schedule.audit")
@@ -146,10 +148,11 @@ class TrainingSession:
         *,
         records: Sequence[Mapping[str, Any]] | None = None,
         val_handlers: Sequence[Any] | None = None,
+        tasks: Sequence[Task] | None = None,
     ) -> MatrixEvaluator:
-        """Return the evaluator of all tasks on a split, or on some of its records."""
+        """Return the evaluator of all tasks (or some) on a split, or on some of its records."""
         experiment = self.experiment
-        rows = {task: experiment.rows(task, split, records) for task in experiment.specs}
+        rows = {task: experiment.rows(task, split, records) for task in tasks or experiment.specs}
         return MatrixEvaluator(
             device=self.device,
             datasets={task: experiment.dataset(task, split, augmented=False, rows=own) for task, own in rows.items()},
@@ -199,6 +202,8 @@ class TrainingSession:
             self.history,
             validation,
         ]
+        if recipe.evaluation.after_task != "none":
+            handlers.append(self._after_task())
         if recipe.schedule.audit:
             handlers.insert(0, PhaseAudit(self.network.module_groups()))
         if is_writer() and self.tracked and not any(type(handler).__name__ == "MLFlowHandler" for handler in extra):
@@ -249,6 +254,20 @@ class TrainingSession:
             may_change=MAY_CHANGE,
             keep_last=self.recipe.checkpoint.keep_last,
         )
+
+    def _after_task(self) -> AfterTask:
+        evaluators: dict[tuple[Task, ...], MatrixEvaluator] = {}
+
+        def evaluate(tasks: Sequence[Task], cycle: int) -> Sequence[Row] | None:
+            key = tuple(tasks)
+            if key not in evaluators:
+                evaluators[key] = self.evaluator("val", tasks=key)
+            scores = self._evaluate(evaluators[key], cycle)
+            return scores and scores[0]
+
+        own = self.recipe.evaluation
+        everything = list(self.experiment.specs) if own.after_task == "all" else None
+        return AfterTask(evaluate, every_cycles=own.every_cycles, history=self.history, tasks=everything)
 
     def _evaluate(self, validator: MatrixEvaluator, cycle: int) -> Scores | None:
         validator.interrupted = self.checkpoints.stop_requested

@@ -23,6 +23,7 @@ class Conflicts:
         positive_dataset, positive_label: of the label that is present.
         negative: rows of the same pictures in which ``negative_label`` is absent.
         negative_dataset, negative_label: of the label that is absent.
+        both_present: number of pairs in which the second label is present too, as the first implies.
     """
 
     finding: str
@@ -32,6 +33,7 @@ class Conflicts:
     negative: Rows
     negative_dataset: str
     negative_label: str
+    both_present: int
 
 
 def label_conflicts(manifests: Sequence[Manifest], pairs: SameImages) -> list[Conflicts]:
@@ -52,14 +54,20 @@ def label_conflicts(manifests: Sequence[Manifest], pairs: SameImages) -> list[Co
         for one, other in ((0, 1), (1, 0)):
             datasets = (manifests[(a, b)[one]], manifests[(a, b)[other]])
             for present, absent, finding in _implications(*datasets):
-                hit = (own[one][:, present] == 1) & (own[other][:, absent] == 0)
+                stated = own[one][:, present] == 1
+                hit, agreed = stated & (own[other][:, absent] == 0), stated & (own[other][:, absent] == 1)
                 if hit.any():
-                    found.append(_conflicts(datasets, (present, absent), (rows[one][hit], rows[other][hit]), finding))
+                    chosen_rows = (rows[one][hit], rows[other][hit])
+                    found.append(_conflicts(datasets, (present, absent), chosen_rows, finding, int(agreed.sum())))
     return found
 
 
 def _conflicts(
-    datasets: tuple[Manifest, Manifest], labels: tuple[int, int], rows: tuple[Rows, Rows], finding: str
+    datasets: tuple[Manifest, Manifest],
+    labels: tuple[int, int],
+    rows: tuple[Rows, Rows],
+    finding: str,
+    both_present: int,
 ) -> Conflicts:
     (positive, negative), (present, absent) = datasets, labels
     return Conflicts(
@@ -70,6 +78,7 @@ def _conflicts(
         rows[1],
         negative.dataset,
         negative.classes.labels[absent],
+        both_present,
     )
 
 

@@ -26,12 +26,14 @@ class History:
         phases: rows with cycle (from 1), phase_number, dataset, kind, mode, steps, seconds of the phase,
             teacher_initial_weight (before an update that follows the task or the cycle) and mean losses.
         scores: rows with cycle, step, dataset, kind, split, model (``student`` or ``teacher``), metric, value.
+        after_task: such rows of evaluations inside a cycle, with ``after`` = the task that was trained last.
     """
 
     def __init__(self, teacher: EMATeacher | None = None) -> None:
         self.teacher = teacher
         self.phases: list[Row] = []
         self.scores: list[Row] = []
+        self.after_task: list[Row] = []
         self._reset()
 
     def _reset(self) -> None:
@@ -80,10 +82,12 @@ class History:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all rows and the sums of the running phase."""
-        return {"phases": self.phases, "scores": self.scores, "sums": self._sums, "counts": self._counts}
+        rows = {"phases": self.phases, "scores": self.scores, "after_task": self.after_task}
+        return {**rows, "sums": self._sums, "counts": self._counts}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""
         self.phases, self.scores = list(state["phases"]), list(state["scores"])
+        self.after_task = list(state.get("after_task", ()))
         self._sums = {task: dict(sums) for task, sums in state["sums"].items()}
         self._counts = dict(state["counts"])

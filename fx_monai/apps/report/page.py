@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,16 @@ from markupsafe import Markup
 
 from fx_monai import __version__
 from fx_monai.apps.evaluation import BRACKETS
+from fx_monai.apps.report.data_tables import (
+    CountTable,
+    conflict_matrix,
+    conflict_table,
+    dataset_parts,
+    image_table,
+)
+from fx_monai.apps.report.focus import focus_panels
 from fx_monai.apps.report.learning import learning_panels
+from fx_monai.apps.report.pictures import read_pictures
 from fx_monai.apps.report.run_folder import RunFolder
 from fx_monai.apps.report.score_curves import curve_panels
 from fx_monai.apps.report.score_tables import score_tables
@@ -28,7 +37,11 @@ _TEMPLATES = Path(__file__).parent / "templates"
 SECTIONS = {
     "summary": "Summary",
     "learning": "Learning curves",
+    "focus": "Focused and unfocused",
     "curves": "Operating curves",
+    "cases": "Cases",
+    "conflicts": "Label conflicts",
+    "data": "Data",
     "environment": "Environment",
 }
 
@@ -40,16 +53,6 @@ class Card:
     value: str
     name: str
     note: str = ""
-
-
-@dataclass(frozen=True)
-class CountTable:
-    """A table of plain values; the first ``texts`` columns are words."""
-
-    caption: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[Any]]
-    texts: int = 1
 
 
 def write_report(folder: Path, out: Path | None = None) -> Path:
@@ -81,6 +84,8 @@ def render(run: RunFolder) -> str:
     selected = run.about.get("selected") or {}
     recipe = run.about.get("recipe")
     first = [row for row in run.rows if row["model"] == run.models[0]]
+    focus_model = selected.get("model") or "student"
+    conflicts = run.data["label_conflicts"] if run.data else []
     return environment.get_template("report.html.jinja").render(
         style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
         sections=SECTIONS.items(),
@@ -91,7 +96,14 @@ def render(run: RunFolder) -> str:
         classes=score_tables(class_lines(first), ("dataset", "class", "model")),
         groups=score_tables(group_lines(first), ("dataset", "subgroup", "model")),
         learning=learning_panels(run.tasks, run.validation, run.phases, selected_cycle=int(selected.get("cycle") or 0)),
+        focus=focus_panels(run.tasks, run.validation, run.after_task, run.phases, model=focus_model),
+        focus_model=focus_model,
         curves=curve_panels(run),
+        cases=read_pictures(run.folder / "cases" / run.split),
+        data=run.data,
+        images=image_table(run.data) if run.data else None,
+        datasets=dataset_parts(run.data) if run.data else [],
+        conflicts=[conflict_matrix(conflicts), conflict_table(conflicts)] if conflicts else [],
         environment=_environment(run),
         recipe=yaml.safe_dump(recipe, sort_keys=False) if isinstance(recipe, Mapping) else "",
     )
@@ -155,5 +167,5 @@ def _duration(seconds: float) -> str:
 def _environment(run: RunFolder) -> CountTable:
     named = {"fx_monai": "fx_monai", "python": "Python", "torch": "PyTorch"}
     rows = [(name, run.about[key]) for key, name in named.items() if key in run.about]
-    rows += list((run.about.get("environment") or {}).items())
-    return CountTable("What the run was made with", ("part", "version"), rows, texts=2)
+    stored = run.about.get("environment")
+    return CountTable("What the run was made with", ("part", "version"), list(stored.items()) if stored else rows, 2)

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from fx_monai.apps.data_summary import FILE as DATA
 from fx_monai.apps.predictions import StoredScores, read_predictions
 from fx_monai.errors import DataError
 from fx_monai.types import Kind, Task
@@ -31,6 +32,8 @@ class RunFolder:
         rows: score rows of the split.
         validation: score rows of the validation split by cycle; empty when there are none.
         phases: losses by phase; empty when there are none.
+        after_task: as ``validation``, inside the cycles, with ``after`` = the task that was trained last.
+        data: images, patients and annotations, see :func:`fx_monai.apps.data_summary.data_summary`; None = not stored.
     """
 
     folder: Path
@@ -39,6 +42,8 @@ class RunFolder:
     rows: list[Row]
     validation: list[Row]
     phases: list[Row]
+    after_task: list[Row]
+    data: Mapping[str, Any] | None
 
     @classmethod
     def read(cls, folder: Path) -> RunFolder:
@@ -58,7 +63,10 @@ class RunFolder:
         try:
             content = json.loads((folder / found).read_text(encoding="utf-8"))
             rows = content.pop("rows")
-            return cls(folder, _RESULTS[found], content, rows, *map(_table, (folder / n for n in _TABLES)))
+            tables = [_table(folder / name) for name in _TABLES]
+            stored = folder / DATA
+            data = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else None
+            return cls(folder, _RESULTS[found], content, rows, *tables, data)
         except (OSError, ValueError, KeyError, AttributeError) as error:
             raise DataError(
                 where=str(folder / found),
@@ -100,7 +108,7 @@ class RunFolder:
         return {(row["dataset"], row["kind"], row["model"], row["metric"]): row for row in self.rows}
 
 
-_TABLES = ("validation.csv", "phases.csv")
+_TABLES = ("validation.csv", "phases.csv", "after_task.csv")
 
 
 def _table(path: Path) -> list[Row]:
