@@ -91,13 +91,7 @@ def evaluate_weights(
         ConfigError: recipe, split, finding or device.
         CheckpointError: the weights can't be used, or are for other classes than the data.
     """
-    if split not in PARTS:
-        raise ConfigError(
-            where="--split",
-            problem=f"'{split}'. {did_you_mean(split, PARTS)}".rstrip(),
-            expected=f"one of {', '.join(PARTS)}",
-            remedy="Correct the name",
-        )
+    check_split(split)
     if finding:
         vocabulary().labels_of(finding)
     network = load_network(weights).to(choose_device(device))
@@ -106,6 +100,21 @@ def evaluate_weights(
     return print_scores(
         network, experiment, split, device=choose_device(device), output_dir=output_dir, finding=finding
     )
+
+
+def check_split(split: str) -> None:
+    """Refuse what is no split.
+
+    Raises:
+        ConfigError: no such split.
+    """
+    if split not in PARTS:
+        raise ConfigError(
+            where="--split",
+            problem=f"'{split}'. {did_you_mean(split, PARTS)}".rstrip(),
+            expected=f"one of {', '.join(PARTS)}",
+            remedy="Correct the name",
+        )
 
 
 def print_scores(

@@ -8,7 +8,7 @@ from typing import Any
 from fx_monai.verbs.data import audit, cache, datasets, demo, index, show
 from fx_monai.verbs.evidence import compare, evaluate, report
 from fx_monai.verbs.training import finetune, train
-from fx_monai.verbs.use import embed, predict
+from fx_monai.verbs.use import embed, maps, predict
 from fx_monai.verbs.weights import bundle, convert_weights, export
 
 VERBS: dict[str, Callable[..., Any]] = {
@@ -27,6 +27,7 @@ VERBS: dict[str, Callable[..., Any]] = {
         report,
         predict,
         embed,
+        maps,
         convert_weights,
         export,
         bundle,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from fx_monai.errors import ConfigError
-from fx_monai.verbs.common import images_named, say
+from fx_monai.key_values import recipe_values
+from fx_monai.verbs.common import DATA_ROOT, images_named, say
 
 
 def predict(
@@ -69,5 +71,65 @@ def embed(
         Path(weights), images_named("embed", inputs), output=Path(out), device=device, any_image=any_image
     )
     for line in summary.lines("embedded"):
+        say(line)
+    return 1 if summary.failed else 0
+
+
+def maps(
+    weights: str,
+    *inputs: str,
+    out: str = "maps",
+    finding: str = "",
+    boxes: str = "",
+    data_root: str = "",
+    split: str = "test",
+    device: str = "",
+    any_image: bool = False,
+    set: str = "",
+) -> int:
+    """Write where in an image each present finding comes from (CAM), or measure such maps against boxes.
+
+    Example: fx-monai maps runs/demo/model.pt image.dcm --out maps
+
+    With --boxes RECIPE no image is named: the maps of the recipe's images are compared with its boxes (pointing game,
+    energy in boxes, pixel AUC, chance beside), and the table is printed.
+
+    Args:
+        weights: model.pt of a run.
+        inputs: files or folders.
+        out: folder to write.
+        finding: harmonised finding whose maps are wanted, present or not (pleural_effusion).
+        boxes: recipe (shipped name or YAML) whose boxes the maps are compared with.
+        data_root: folder that the recipe's roots are relative to; default: the variable FX_MONAI_DATA_ROOT.
+        split: of the recipe: train, val or test.
+        device: e.g. cpu or cuda:0; default: the first GPU, else the CPU.
+        any_image: also what is no frontal chest radiograph.
+        set: other values of the recipe, key=value, separated by commas.
+    """
+    if boxes and not inputs:
+        from fx_monai.apps.map_comparison import compare_weights
+
+        for line in compare_weights(
+            Path(weights),
+            boxes,
+            data_root=data_root or os.environ.get(DATA_ROOT, ""),
+            output_dir=out,
+            split=split,
+            device=device,
+            overrides=recipe_values(set),
+        ):
+            say(line)
+        return 0
+    from fx_monai.apps.maps import map_files
+
+    summary = map_files(
+        Path(weights),
+        images_named("maps", inputs),
+        output_dir=Path(out),
+        finding=finding,
+        device=device,
+        any_image=any_image,
+    )
+    for line in summary.lines("mapped"):
         say(line)
     return 1 if summary.failed else 0

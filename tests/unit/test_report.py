@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fx_monai.apps.cases import Case, write_cases
 from fx_monai.apps.evaluation import Evaluation, write_evaluation
+from fx_monai.apps.report.focus import focus_points
 from fx_monai.apps.report.learning import phase_spans
 from fx_monai.apps.report.page import SECTIONS, write_report
 from fx_monai.apps.report.score_tables import cell_of
 from fx_monai.apps.score_rows import all_rows
 from fx_monai.apps.tables import write_csv
 from fx_monai.cli import main
+from fx_monai.errors import DataError
 from fx_monai.metrics.box_matching import ImageBoxes
 from fx_monai.metrics.classification import ClassificationScores
 from fx_monai.metrics.localization import LocalizationScores
@@ -82,6 +85,29 @@ def scores(kind, generator, count=12):
     return LocalizationScores(spec, rows, found, truth)
 
 
+def case(kind):
+    mask = np.zeros((32, 32))
+    mask[4:9, 5:20] = 1
+    shown = {
+        Kind.CLASSIFICATION: {"findings": [(HOSTILE, 0.9, 1), ("b", 0.2, None)]},
+        Kind.LOCALIZATION: {"boxes": [(HOSTILE, 0.8, (1, 2, 9, 12))], "truth_boxes": [("b", (2, 2, 8, 11))]},
+        Kind.SEGMENTATION: {"masks": [(HOSTILE, mask)], "truth_masks": [("b", mask)]},
+    }
+    return Case(Task(DATASET, kind), "best", "0123abcd", 0.75, HOSTILE, np.full((32, 32), 90, np.uint8), **shown[kind])
+
+
+def data():
+    counts = {"present": 3, "absent": 4, "uncertain": 0, "not_annotated": 1}
+    own = {"images": 8, "patients": None, "classes": {"classification": {HOSTILE: counts}}}
+    about = {"title": HOSTILE, "licence": "free", "url": "", "citation": "", "left_out": 2}
+    conflict = {"finding": None, "present_dataset": DATASET, "present_label": HOSTILE, "absent_dataset": "b"}
+    return {
+        "fingerprint": "f",
+        "datasets": {DATASET: {**about, "splits": dict.fromkeys(("train", "val", "test"), own)}},
+        "label_conflicts": [{**conflict, "absent_label": "x", "pictures": 3, "both_present": 1}],
+    }
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """Write what a training leaves, with names that try to break out, and its report."""
@@ -113,6 +139,10 @@ def finished(tmp_path_factory):
             validation.append({**score, "model": model, "metric": metric[task.kind.value], "value": cycle / 4})
     write_csv(phases, folder / "phases.csv")
     write_csv(validation, folder / "validation.csv")
+    after = [{**row, "step": row["step"] - 15, "after": f"{DATASET}/{row['kind']}"} for row in validation]
+    write_csv(after, folder / "after_task.csv")
+    write_cases([case(kind) for kind in Kind], folder / "cases" / "test")
+    (folder / "data.json").write_text(json.dumps(data()))
     write_report(folder)
     return folder
 
@@ -144,10 +174,13 @@ def test_the_page_holds_every_section_and_asks_nothing_of_the_network(finished, 
     assert "research use only" in shown
     assert "trained on phantoms" in shown
     assert "1 h 07 min" in shown
+    assert "Not in this run" not in shown
+    assert "75 %" in shown
 
 
 def test_names_stay_text(page):
-    assert "img" not in page.elements
+    # the three cases, and none that a name has made
+    assert [own[2] for own in page.attributes if own[:2] == ("img", "alt")] == [""] * 3
     assert not [own for own in page.attributes if own[1].startswith("on")]
     shown = "".join(page.text)
     assert HOSTILE in shown
@@ -156,17 +189,21 @@ def test_names_stay_text(page):
 
 def test_pictures_tell_what_they_show_and_tables_have_heads(page):
     plots = [own for own in page.attributes if own[:2] == ("svg", "aria-label")]
-    assert page.elements.count("svg") == len(plots) > 6
+    # the marks of a case are told by the label of the whole picture
+    hidden = [own for own in page.attributes if own == ("svg", "aria-hidden", "true")]
+    assert page.elements.count("svg") == len(plots) + len(hidden)
+    assert len(plots) > 8
     assert all(len(label) > 20 for _, _, label in plots)
     assert page.elements.count("table") == page.elements.count("caption") == page.elements.count("thead")
 
 
 def test_what_is_missing_is_said(copied):
-    for name in ("phases.csv", "validation.csv"):
+    for name in ("phases.csv", "validation.csv", "after_task.csv", "data.json"):
         (copied / name).unlink()
-    shutil.rmtree(copied / "predictions")
+    for name in ("predictions", "cases"):
+        shutil.rmtree(copied / name)
     shown = "".join(Page(write_report(copied).read_text()).text)
-    assert shown.count("Not in this run.") >= 2
+    assert shown.count("Not in this run.") == 6
     assert "fx-monai evaluate" in shown
 
 
@@ -208,6 +245,26 @@ def test_a_phase_begins_where_the_one_before_ends():
         (12, 20, Mode.RELEASE),
     ]
     assert [(s.start, s.end) for s in spans[Task("b", Kind.SEGMENTATION)]] == [(12, 20)]
+
+
+def test_a_task_is_focused_where_it_was_trained_last():
+    def row(kind, cycle, step, value, **more):
+        own = {"dataset": "a", "kind": kind, "model": "student", "cycle": cycle, "step": step, "value": value}
+        return {**own, "metric": "ap40" if kind == "localization" else "dice_positive", **more}
+
+    phases = [{"cycle": 1, "dataset": "a", "kind": kind} for kind in ("localization", "segmentation")]
+    after = [row("localization", 1, 4, 0.6, after="a/localization"), row("localization", 1, 6, 0.55, after="b/x")]
+    ended = [row("localization", 1, 9, 0.5), row("segmentation", 1, 9, 0.7), row("localization", 1, 9, float("nan"))]
+    points = [focus_points(Task("a", kind), ended, after, phases, model="student") for kind in list(Kind)[1:]]
+    assert points[0] == ([(4, 0.6)], [(6, 0.55), (9, 0.5)])
+    # the last task of the cycle is the one that was trained before the evaluation
+    assert points[1] == ([(9, 0.7)], [])
+
+
+def test_damaged_cases_are_refused(copied):
+    (copied / "cases" / "test" / "cases.json").write_text('[{"dataset": "d", "kind": "x"}]')
+    with pytest.raises(DataError, match="the cases can't be read"):
+        write_report(copied)
 
 
 def test_bars_stay_on_the_scale():

@@ -63,10 +63,10 @@ class RunFolder:
         try:
             content = json.loads((folder / found).read_text(encoding="utf-8"))
             rows = content.pop("rows")
-            tables = [_table(folder / name) for name in _TABLES]
+            validation, phases, after_task = (_table(folder / name) for name in _TABLES)
             stored = folder / DATA
             data = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else None
-            return cls(folder, _RESULTS[found], content, rows, *tables, data)
+            return cls(folder, _RESULTS[found], content, rows, validation, phases, after_task, data)
         except (OSError, ValueError, KeyError, AttributeError) as error:
             raise DataError(
                 where=str(folder / found),
