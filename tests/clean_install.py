@@ -47,7 +47,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path)
     parser.add_argument("--environment", type=Path, help="virtual environment with the wheel and its extra 'export'")
-    parser.add_argument("--code", action="store_true", help="with the bundle that has the code inside")
+    parser.add_argument("--code", action="store_true", help="the bundle that has the code inside, without the package")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fx_monai-") as temporary:
         work = Path(temporary)
@@ -58,11 +58,13 @@ def main() -> int:
         with zipfile.ZipFile(next((work / "dist").glob("*.zip"))) as archive:
             archive.extractall(work)
         bundle = work / "fx_monai_bundle"
+        search = hide_package(work / "hidden") if arguments.code else ""
         for name, words, expected, code in COMMANDS:
-            failed += call(name, [python, "-m", "monai.bundle", *words], bundle, expected, code)
+            failed += call(name, [python, "-m", "monai.bundle", *words], bundle, expected, code, search)
         elsewhere = ["run", "inferring", "--bundle_root", str(bundle), "--config_file"]
         elsewhere += [str(bundle / "configs" / "inference.json")]
-        failed += call("from another folder", [python, "-m", "monai.bundle", *elsewhere], work, "2 images predicted", 0)
+        command = [python, "-m", "monai.bundle", *elsewhere]
+        failed += call("from another folder", command, work, "2 images predicted", 0, search)
     return int(failed > 0)
 
 
@@ -76,10 +78,17 @@ def install(work: Path) -> Path:
     return environment
 
 
-def call(name: str, command: Sequence[str], folder: Path, expected: str, code: int) -> int:
+def hide_package(folder: Path) -> str:
+    """Return a folder to search first, so that Python takes the installed package for missing."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text("import sys\n\nsys.modules['fx_monai'] = None\n", encoding="utf-8")
+    return str(folder)
+
+
+def call(name: str, command: Sequence[str], folder: Path, expected: str, code: int, search: str = "") -> int:
     """Run a command, print what became of it, return 1 when it isn't what it should be."""
     started = time.monotonic()
-    own = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    own = {**os.environ, "PYTHONPATH": search}
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=own, check=False)
     said = result.stdout + result.stderr
     right = result.returncode == code and expected in said and (code == 0 or "Traceback" not in said)
