@@ -1,8 +1,14 @@
-"""The bundle's metadata: what its network reads and returns, versions, where its weights come from, their scores."""
+"""The bundle's metadata: what its network reads and returns, versions, where its weights come from, their scores.
+
+    python -m fx_monai.apps.bundle.metadata runs/demo-seed0/model.pt bundle/configs/metadata.json
+
+brings the metadata in the source code up to date with the recipe ``demo`` and the installed packages.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +20,7 @@ from torch import Tensor
 from fx_monai import __version__
 from fx_monai.models.exported import VALUES, named_outputs, output_name
 from fx_monai.models.foundation_x import FoundationX
+from fx_monai.models.weights import load_network
 from fx_monai.types import Kind, Task
 
 PRIMARY_METRIC = {"classification": "auc_macro", "localization": "ap40", "segmentation": "dice_positive"}
@@ -107,22 +114,15 @@ def bundle_metadata(
         own_code: the code is inside the bundle, so that it doesn't need the package.
     """
     card = network.card
-    packages = {name: installed_version(name, pinned) for name, pinned in shipped["required_packages_version"].items()}
+    current = current_metadata(shipped, network)
+    packages = dict(current["required_packages_version"])
     if own_code:
         packages.pop("fx_monai")
-    else:
-        packages["fx_monai"] = __version__
-    classes = ", ".join(network.specs[network.primary].classes)
     return {
-        **shipped,
-        "version": __version__,
-        "monai_version": installed_version("monai", shipped["monai_version"]),
-        "pytorch_version": installed_version("torch", shipped["pytorch_version"]),
-        "numpy_version": installed_version("numpy", shipped["numpy_version"]),
+        **current,
         "required_packages_version": packages,
         "data_source": f"recipe '{card.recipe}'" + (f": {card.note}" if card.note else ""),
         "label_classes": ", ".join(f"{task}: {' | '.join(spec.classes)}" for task, spec in network.specs.items()),
-        "pred_classes": f"logits of {classes} ({network.primary})",
         "eval_metrics": eval_metrics(results) if results else {},
         "weights": {
             "recipe": card.recipe,
@@ -133,6 +133,24 @@ def bundle_metadata(
             "fx_monai_version": card.fx_monai_version,
             "sha256": sha256,
         },
+    }
+
+
+def current_metadata(shipped: Mapping[str, Any], network: FoundationX) -> dict[str, Any]:
+    """Return metadata with the versions that are installed, and what this network reads and returns."""
+    pinned = shipped["required_packages_version"]
+    classes = ", ".join(network.specs[network.primary].classes)
+    return {
+        **shipped,
+        "version": __version__,
+        "monai_version": installed_version("monai", shipped["monai_version"]),
+        "pytorch_version": installed_version("torch", shipped["pytorch_version"]),
+        "numpy_version": installed_version("numpy", shipped["numpy_version"]),
+        "required_packages_version": {
+            **{name: installed_version(name, otherwise) for name, otherwise in pinned.items()},
+            "fx_monai": __version__,
+        },
+        "pred_classes": f"logits of {classes} ({network.primary})",
         "network_data_format": network_data_format(network),
     }
 
@@ -157,3 +175,14 @@ def eval_metrics(results: Mapping[str, Any]) -> dict[str, float]:
 def write_json(content: Mapping[str, Any], path: Path) -> None:
     """Write a configuration as the Model Zoo formats it: four spaces, keys in their order."""
     path.write_text(json.dumps(content, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def main() -> int:
+    """Bring the metadata in the source code up to date; new packages are entered by hand, with any version."""
+    weights, file = Path(sys.argv[1]), Path(sys.argv[2])
+    write_json(current_metadata(json.loads(file.read_text(encoding="utf-8")), load_network(weights)), file)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
