@@ -43,12 +43,13 @@ class Point:
 
     @property
     def row(self) -> dict[str, Any]:
-        """``value``, ``low`` and ``high`` over the draws."""
+        """``value``, ``low`` and ``high`` over the draws; scores end at 0 and 1, and so do their intervals."""
         values = [value_of(row) for row in self.by_draw.values()]
         if len(values) == 1:
             return dict(next(iter(self.by_draw.values())))
         low, high = student_interval(values)
-        return {"value": _mean(values), "low": low, "high": high}
+        # in this order an undefined end stays NaN
+        return {"value": _mean(values), "low": max(low, 0.0), "high": min(high, 1.0)}
 
     def minus(self, other: Point) -> dict[str, Any]:
         """``difference`` from another point over the draws that both have, with its interval."""

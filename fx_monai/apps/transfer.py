@@ -143,7 +143,14 @@ def transfer_curve(rows: Sequence[Row]) -> Figure:
             found.setdefault((row["start"], row["subset"], row["seed"]), []).append(row)
     return few_shot_curve(
         [
-            {**own[0], "draw": seed, "value": sum(map(value_of, own)) / len(own), "low": None, "high": None}
+            {
+                **own[0],
+                "draw": seed,
+                "value": sum(map(value_of, own)) / len(own),
+                "training_patients": sum(row["training_patients"] for row in own) / len(own),
+                "low": None,
+                "high": None,
+            }
             for (_, _, seed), own in found.items()
         ]
     )

@@ -17,7 +17,7 @@ from fx_monai.models.foundation_x import FoundationX
 from fx_monai.models.weights import load_network, write_weights
 from fx_monai.recipe import load_recipe
 from fx_monai.types import Kind, Task, TaskSpec
-from tests.builders import csv_folder, tiny_recipe
+from tests.builders import coco_folder, csv_folder, tiny_recipe
 
 TARGET = {"csv": {"root": "csv", "tasks": ["classification"]}}
 
@@ -116,3 +116,21 @@ def test_training_images_of_a_cell_are_the_same_for_every_start(target, tmp_path
 def test_probe_has_no_trainer_in_the_bundle():
     with pytest.raises(ConfigError, match="a linear probe has no trainer"):
         fine_tuned_recipe("random", "montgomery/classification", "probe", {})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["localization", "segmentation"])
+def test_boxes_and_masks_are_fine_tuned_and_studied_too(kind, target, tmp_path):
+    coco_folder(tmp_path / "data" / "coco")
+    datasets = {"coco": {"root": "coco", "tasks": [kind]}}
+    changes = {"datasets": datasets, "teacher.enabled": False, "schedule.cycles": 2, "schedule.lock_fraction": 0}
+    recipe = str(tiny_recipe(tmp_path / "boxes.yaml", **changes))
+    request = Request(target["weights"], recipe, target["data_root"], tmp_path / "out")
+    run_finetune(request)
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
+    assert {row["kind"] for row in rows} == {kind}
+    assert load_network(tmp_path / "out" / "model.pt").specs.keys() == {Task("coco", Kind(kind))}
+    study = Request(target["weights"], recipe, target["data_root"], tmp_path / "study", modes=("head",))
+    assert run_study(study, beside=[], shots=[2], fractions=[], draws=1) == 0
+    found = json.loads((tmp_path / "study" / "few_shot.json").read_text())["rows"]
+    assert {row["training_images"] for row in found} == {2}
