@@ -31,6 +31,7 @@ from fx_monai.apps.training import prepare_data_root, say
 from fx_monai.data.subsets import Subset, shown_classes
 from fx_monai.engine.processes import is_writer, wait_for_all
 from fx_monai.errors import ConfigError
+from fx_monai.files import file_sha256
 from fx_monai.metrics.task_scores import TaskScores
 from fx_monai.recipe import Recipe, load_recipe
 from fx_monai.types import Task
@@ -245,7 +246,7 @@ def _identity(recipe: Recipe, experiment: Experiment, start: StartingPoint) -> s
     """Return a hash of all that decides a cell's scores; weights count by content, not by place."""
     content = recipe.model_dump(mode="json", exclude={"description", "checkpoint", "init_from"})
     weights = [Path(str(v)) for k, v in start.values.items() if k in ("init_from", "model.backbone.pretrained")]
-    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in weights if path.is_file()]
+    hashes = [file_sha256(path) for path in weights if path.is_file()]
     text = json.dumps([content, experiment.fingerprint(), hashes, __version__], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
