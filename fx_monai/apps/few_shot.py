@@ -6,8 +6,6 @@ stopped goes on, inside a training too.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,50 +17,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fx_monai import __version__
 from fx_monai.apps.devices import choose_device
 from fx_monai.apps.experiment import Experiment, open_experiment
+from fx_monai.apps.few_shot_cell import Cell, cell_identity, chosen_rows, stored_rows
 from fx_monai.apps.few_shot_training import ProbeData, fine_tuned_scores, starting_network
 from fx_monai.apps.fine_tuning import FineTuning, check_probe, recipe_values
 from fx_monai.apps.score_rows import patients_of, score_rows
 from fx_monai.apps.starting_point import StartingPoint
-from fx_monai.apps.tables import COLUMNS, write_json
+from fx_monai.apps.tables import COLUMNS, number, write_json
 from fx_monai.apps.training import prepare_data_root, say
-from fx_monai.data.subsets import Subset, shown_classes
+from fx_monai.data.subsets import Subset
 from fx_monai.engine.processes import is_writer, wait_for_all
 from fx_monai.errors import ConfigError
-from fx_monai.files import file_sha256
+from fx_monai.metrics.scores import primary_metric
 from fx_monai.metrics.task_scores import TaskScores
 from fx_monai.recipe import Recipe, load_recipe
 from fx_monai.types import Task
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One point of the study.
-
-    Args:
-        task: what is learnt, alone.
-        start: where it begins.
-        mode: what is trained.
-        subset: of the training split.
-        draw: number of the subset and of the training's seed.
-    """
-
-    task: Task
-    start: StartingPoint
-    mode: FineTuning
-    subset: Subset
-    draw: int
-
-    @property
-    def stem(self) -> str:
-        """Name of the cell's files."""
-        subset = str(self.subset).replace(" ", "").replace("%", "percent")
-        task = f"{self.task.dataset}.{self.task.kind.value}"
-        return f"{task}/{self.start.name.replace('/', '_')}.{self.mode.value}.{subset}.draw{self.draw}"
 
 
 @dataclass(frozen=True)
@@ -145,7 +117,7 @@ class Study:
         cells, rows, started, computed = list(self.cells()), [], time.monotonic(), 0
         missing = [cell for cell in cells if not self._path(cell).is_file()]
         opened: dict[int, Experiment] = {}
-        for number, cell in enumerate(cells, start=1):
+        for place, cell in enumerate(cells, start=1):
             recipe = load_recipe(self.recipe, self.values(cell))
             size = recipe.model.image_size
             if size not in opened:
@@ -158,7 +130,7 @@ class Study:
             if cell in missing:
                 computed += 1
                 left = (time.monotonic() - started) / computed * (len(missing) - computed)
-                say(f"{number} of {len(cells)}: {_told(cell, made)}  {left / 60:.0f} min left")
+                say(f"{place} of {len(cells)}: {_told(cell, made)}  {left / 60:.0f} min left")
         return rows
 
     def _open(self, recipe: Recipe) -> Experiment:
@@ -169,17 +141,9 @@ class Study:
         return self.folder / "cells" / f"{cell.stem}.json"
 
     def _cell(self, cell: Cell, recipe: Recipe, experiment: Experiment) -> list[Row] | None:
-        path, identity = self._path(cell), _identity(recipe, experiment, cell.start)
+        path, identity = self._path(cell), cell_identity(recipe, experiment, cell.start)
         if path.is_file():
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            if stored["identity"] != identity:
-                raise ConfigError(
-                    where=str(path),
-                    problem="the cell was computed with another recipe, other data, weights or version",
-                    expected="the same, so that the cells can stand in one table",
-                    remedy="Name another folder with --out, or delete this one",
-                )
-            return list(stored["rows"])
+            return stored_rows(path, identity)
         began = time.monotonic()
         training = chosen_rows(experiment, cell, seed=recipe.seed - cell.draw)
         scores = self._scores(cell, experiment.for_recipe(recipe), training)
@@ -234,28 +198,10 @@ class Study:
         return data.test_scores(data.fit(training))
 
 
-def chosen_rows(experiment: Experiment, cell: Cell, *, seed: int) -> NDArray[np.int64]:
-    """Return the manifest rows of the training images of a cell."""
-    task, spec = cell.task, experiment.specs[cell.task]
-    rows, manifest = experiment.rows(task, "train"), experiment.manifests[task.dataset]
-    shown = shown_classes(manifest, spec, experiment.policies(task.dataset), rows, seed=seed)
-    return rows[cell.subset.choose(patients_of(manifest, rows), shown, seed=seed, draw=cell.draw)]
-
-
-def _identity(recipe: Recipe, experiment: Experiment, start: StartingPoint) -> str:
-    """Return a hash of all that decides a cell's scores; weights count by content, not by place."""
-    content = recipe.model_dump(mode="json", exclude={"description", "checkpoint", "init_from"})
-    weights = [Path(str(v)) for k, v in start.values.items() if k in ("init_from", "model.backbone.pretrained")]
-    hashes = [file_sha256(path) for path in weights if path.is_file()]
-    text = json.dumps([content, experiment.fingerprint(), hashes, __version__], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
-
-
 def _told(cell: Cell, rows: Sequence[Row]) -> str:
-    first = COLUMNS[cell.task.kind]
-    value = next((row for row in rows if row["metric"] == first[0]), None)
-    score = "" if value is None else f"{first[0]} {value['value']:.3f}"
-    return f"{cell.task}, {cell.start.name}, {cell.mode.value}, {cell.subset}, draw {cell.draw}: {score}"
+    metric = primary_metric(cell.task.kind)
+    score = next(number(row["value"]) for row in rows if row["metric"] == metric)
+    return f"{cell.task}, {cell.start.name}, {cell.mode.value}, {cell.subset}, draw {cell.draw}: {metric} {score}"
 
 
 def _twice(names: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ import torch
 from ignite.engine import Events
 
 from fx_monai.apps import few_shot
+from fx_monai.apps.few_shot_cell import Cell, chosen_rows, stored_rows
 from fx_monai.apps.finetune import Request, fine_tuned_recipe, run_finetune, run_study
 from fx_monai.apps.training import TrainingSession
 from fx_monai.data.subsets import Subset
@@ -107,10 +108,17 @@ def test_study_keeps_finished_cells_and_writes_table_and_curve(target, tmp_path,
 def test_training_images_of_a_cell_are_the_same_for_every_start(target, tmp_path):
     session = few_shot_session(target, tmp_path / "out")
     task = Task("csv", Kind.CLASSIFICATION)
-    cells = [few_shot.Cell(task, None, None, Subset(shots=2), draw) for draw in (0, 0, 1)]
-    rows = [few_shot.chosen_rows(session.experiment, cell, seed=0).tolist() for cell in cells]
+    cells = [Cell(task, None, None, Subset(shots=2), draw) for draw in (0, 0, 1)]
+    rows = [chosen_rows(session.experiment, cell, seed=0).tolist() for cell in cells]
     assert rows[0] == rows[1] != rows[2]
     assert np.isin(rows, session.experiment.rows(task, "train")).all()
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"identity": "x"}', '{"identity": "other", "rows": []}'])
+def test_cells_that_are_damaged_or_of_another_study_are_refused(content, tmp_path):
+    (tmp_path / "cell.json").write_text(content)
+    with pytest.raises(ConfigError, match="or is damaged"):
+        stored_rows(tmp_path / "cell.json", "x")
 
 
 def test_probe_has_no_trainer_in_the_bundle():
