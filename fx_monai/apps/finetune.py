@@ -21,7 +21,7 @@ from fx_monai.apps.training import PHANTOM_NOTE, prepare_data_root, run_training
 from fx_monai.data.subsets import Subset
 from fx_monai.engine.processes import is_writer
 from fx_monai.errors import ConfigError
-from fx_monai.models.card import ModelCard
+from fx_monai.models.card import ModelCard, inherited_note
 from fx_monai.models.weights import write_weights
 from fx_monai.recipe import load_recipe
 
@@ -164,7 +164,8 @@ def _run_probe(recipe_name: str, values: Mapping[str, Any], start: StartingPoint
         head = data.fit(data.rows["train"])
         head.put_into(network.get_submodule(f"heads.cls_head.{task.dataset}"))  # type: ignore[arg-type]
         say(f"{task}: linear probe on {network.trunk.width} features, C = {head.strength:g} chosen on validation")
-    note = "; ".join(filter(None, (PHANTOM_NOTE if recipe.demo_cohort else "", f"linear probe on {start.name}")))
+    phantoms = PHANTOM_NOTE if recipe.demo_cohort else ""
+    note = inherited_note(network.card.note, phantoms, f"linear probe on {start.name}")
     network.card = ModelCard(
         fx_monai_version=__version__, recipe=recipe.name, seed=recipe.seed, model="student", note=note
     )

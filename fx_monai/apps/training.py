@@ -42,7 +42,7 @@ from fx_monai.engine.schedule import Schedule
 from fx_monai.engine.tracking import MLflowTracker
 from fx_monai.engine.trainer import CyclicTrainer
 from fx_monai.engine.validation import Scores, Validation
-from fx_monai.models.card import ModelCard
+from fx_monai.models.card import ModelCard, chosen_for, inherited_note
 from fx_monai.models.continual import start_from
 from fx_monai.models.foundation_x import FoundationX, check_image_size
 from fx_monai.models.weights import write_weights
@@ -308,7 +308,7 @@ class TrainingSession:
         write_weights(self.networks()[model], self._card(model, cycle, value, task), path)
 
     def _card(self, model: str, cycle: int, value: float | None, task: str = "") -> ModelCard:
-        notes = (PHANTOM_NOTE if self.recipe.demo_cohort else "", f"chosen for {task}" if task else "")
+        phantoms = PHANTOM_NOTE if self.recipe.demo_cohort else ""
         return ModelCard(
             fx_monai_version=__version__,
             recipe=self.recipe.name,
@@ -316,7 +316,7 @@ class TrainingSession:
             model=model,
             cycle=cycle,
             validation_mean=value,
-            note="; ".join(filter(None, notes)),
+            note=inherited_note(self.network.card.note, phantoms, chosen_for(task)),
         )
 
     def finish(self) -> Path:

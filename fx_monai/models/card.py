@@ -22,6 +22,9 @@ from fx_monai.types import Kind, Task, TaskSpec
 RESEARCH_ONLY = "research use only"
 
 
+_CHOSEN = "chosen for "
+
+
 @dataclass(frozen=True)
 class Calibration:
     """What was fitted on the validation images of a classification task, one value per class of its head.
@@ -66,6 +69,22 @@ class ModelCard:
     def statement(self) -> str:
         """Return what stands in every output: the use, and the note."""
         return "; ".join(filter(None, (RESEARCH_ONLY, self.note)))
+
+
+def chosen_for(task: str) -> str:
+    """Return the note of weights that were best on validation for one task."""
+    return f"{_CHOSEN}{task}" if task else ""
+
+
+def inherited_note(parent: str, *own: str) -> str:
+    """Return the note of weights that began with others: what those say of themselves stays true, but for their choice.
+
+    Args:
+        parent: note of the others.
+        own: further notes; "" = none.
+    """
+    kept = [note for note in parent.split("; ") if not note.startswith(_CHOSEN)]
+    return "; ".join(dict.fromkeys(filter(None, (*kept, *own))))
 
 
 def pack(config: ModelConfig, specs: Sequence[TaskSpec], primary: Task | None, card: ModelCard) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ _CARD_KEY = "_extra_state"
 def start_from(network: FoundationX, path: Path) -> list[str]:
     """Load trained weights into every module group that they hold; groups of new tasks stay as they are.
 
+    The card takes over the note of the weights.
+
     Args:
         network: may have more tasks than the weights, or fewer; tasks of the same name must have the same classes.
         path: ``model.pt``, or a training checkpoint, whose student is taken.
@@ -32,7 +35,7 @@ def start_from(network: FoundationX, path: Path) -> list[str]:
         CheckpointError: no such file, no model card, other classes, or a network of other sizes.
     """
     state = read_weights(path)
-    _, specs, _, _ = unpack(state.pop(_CARD_KEY, None), where=str(path))
+    _, specs, _, card = unpack(state.pop(_CARD_KEY, None), where=str(path))
     known = {spec.task: spec for spec in specs}
     for task, spec in network.specs.items():
         if known.get(task, spec) != spec:
@@ -59,6 +62,7 @@ def start_from(network: FoundationX, path: Path) -> list[str]:
     for name, value in wanted.items():
         value.copy_(state[name])
     network.trunk.backbone.weights = named_file(path)
+    network.card = replace(network.card, note=card.note)
     notes = [f"fresh: {', '.join(fresh)}"] if fresh else []
     dropped = [str(task) for task in known if task not in network.specs]
     return notes + ([f"left out, not in the recipe: {', '.join(dropped)}"] if dropped else [])

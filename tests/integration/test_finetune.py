@@ -31,7 +31,7 @@ def target(tmp_path):
     recipe = tiny_recipe(tmp_path / "target.yaml", **changes)
     torch.manual_seed(0)
     network = FoundationX(load_recipe(str(recipe)).model, [TaskSpec(Task("old", Kind.CLASSIFICATION), ("x", "y"))])
-    write_weights(network, ModelCard(), tmp_path / "old" / "model.pt")
+    write_weights(network, ModelCard(note="trained on phantoms"), tmp_path / "old" / "model.pt")
     return {"weights": str(tmp_path / "old" / "model.pt"), "target": str(recipe), "data_root": str(tmp_path / "data")}
 
 
@@ -54,6 +54,7 @@ def test_heads_first_then_everything(target, tmp_path):
 
     trainer.run()
     assert seen == {1: True, 2: False, 3: False}
+    assert load_network(session.weights_path).card.note == "trained on phantoms"
 
 
 def few_shot_session(target, folder):
@@ -65,7 +66,7 @@ def test_probe_moves_the_head_alone_and_is_evaluated_as_any_weights(target, tmp_
     run_finetune(Request(**target, folder=tmp_path / "probe", modes=("probe",)))
     network = load_network(tmp_path / "probe" / "model.pt")
     assert same(trunk(target["weights"]), network.trunk.backbone.state_dict())
-    assert "linear probe on old" in network.card.note
+    assert network.card.note == "trained on phantoms; linear probe on old"
     (row,) = [
         row
         for row in json.loads((tmp_path / "probe" / "results_test.json").read_text())["rows"]

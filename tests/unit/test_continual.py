@@ -7,7 +7,7 @@ import torch
 
 from fx_monai.errors import CheckpointError
 from fx_monai.files import save_atomically
-from fx_monai.models.card import ModelCard
+from fx_monai.models.card import ModelCard, chosen_for, inherited_note
 from fx_monai.models.config import BackboneConfig, LocalizationConfig, ModelConfig, SegmentationConfig
 from fx_monai.models.continual import start_from
 from fx_monai.models.foundation_x import FoundationX
@@ -72,3 +72,15 @@ def test_other_classes_and_other_sizes_are_refused(old, tmp_path):
     save_atomically({"weight": torch.zeros(1)}, tmp_path / "foreign.pt")
     with pytest.raises(CheckpointError, match="no readable model card"):
         start_from(FoundationX(CONFIG, [spec("one", C)]), tmp_path / "foreign.pt")
+
+
+def test_what_weights_say_of_themselves_stays_true_of_what_began_with_them(old, tmp_path):
+    old.card = ModelCard(note="trained on phantoms; chosen for one/classification")
+    write_weights(old, old.card, tmp_path / "model.pt")
+    network = FoundationX(CONFIG, [spec("two", C)])
+    start_from(network, tmp_path / "model.pt")
+    assert inherited_note(network.card.note, "", chosen_for("two/classification")) == (
+        "trained on phantoms; chosen for two/classification"
+    )
+    assert inherited_note(network.card.note, "trained on phantoms") == "trained on phantoms"
+    assert inherited_note("", "", "") == ""
