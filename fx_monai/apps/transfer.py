@@ -61,8 +61,10 @@ WHOLE = Subset(percent=100)
 # what is learnt from which parts, in how many draws
 PLANS: dict[FineTuning, tuple[tuple[Subset, ...], int]] = {
     FineTuning.PROBE: ((*(Subset(shots=n) for n in SHOTS), WHOLE), 5),
-    FineTuning.HEAD_FIRST: ((Subset(shots=3), Subset(shots=24)), 1),
+    FineTuning.HEAD_FIRST: ((Subset(shots=24),), 1),
 }
+# two looks at validation are enough for 48 steps
+OF_MODE: dict[FineTuning, dict[str, Any]] = {FineTuning.HEAD_FIRST: {"evaluation.every_cycles": 3}}
 BAR = 0.05
 KEPT = (
     "start", "mode", "subset", "draw", "training_patients", "training_images",
@@ -108,7 +110,7 @@ def study_of_seed(start: StartingPoint, mode: FineTuning, runs: Path, seed: int,
     starts = [start, *(starting_point(word, like=start) for word in RIVALS)]
     folder = runs / "transfer" / f"seed{seed}"
     # seeds lie far apart, so that no draw of one is a draw of another
-    overrides = {**TARGET, "seed": 100 * seed}
+    overrides = {**TARGET, **OF_MODE.get(mode, {}), "seed": 100 * seed}
     return Study(RECIPE, overrides, starts, (mode,), subsets, draws, str(runs / "held-out-site"), folder, device)
 
 
@@ -170,7 +172,7 @@ def _claim(rows: Sequence[Row]) -> str:
     parts: dict[str, Callable[[Row], bool]] = {
         "linear probe, all training images": lambda row: row["mode"] == "probe" and row["subset"] == str(WHOLE),
         "few-shot linear probe, mean": lambda row: row["mode"] == "probe" and row["subset"] != str(WHOLE),
-        "few-shot fine-tuning, mean": lambda row: row["mode"] == "head-first",
+        "few-shot fine-tuning (24 shots)": lambda row: row["mode"] == "head-first",
     }
     lines = []
     for title, belongs in parts.items():
