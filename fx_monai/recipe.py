@@ -237,6 +237,20 @@ class CheckpointSection(Section):
     best_per_task: bool = False
 
 
+class TrackingSection(Section):
+    """What MLflow is told; may differ when a run is resumed.
+
+    Attributes:
+        enabled: False = no MLflow.
+        register_model: put the selected weights into the model registry.
+        pictures: also store overlays of test images, which show patients; those of phantoms are stored in any case.
+    """
+
+    enabled: bool = True
+    register_model: bool = True
+    pictures: bool = False
+
+
 class ComputeSection(Section):
     """How the arithmetic is done.
 
@@ -279,6 +293,7 @@ class Recipe(Section):
     optimiser: OptimiserSection = OptimiserSection()
     evaluation: EvaluationSection = EvaluationSection()
     checkpoint: CheckpointSection = CheckpointSection()
+    tracking: TrackingSection = TrackingSection()
     compute: ComputeSection = ComputeSection()
 
     @model_validator(mode="after")
@@ -296,7 +311,8 @@ class Recipe(Section):
 
     def lasting_values(self) -> dict[str, Any]:
         """Return, as plain values, what a training must not change on its way."""
-        values: dict[str, Any] = self.model_dump(mode="json", exclude={"description", "evaluation", "checkpoint"})
+        fleeting = {"description", "evaluation", "checkpoint", "tracking"}
+        values: dict[str, Any] = self.model_dump(mode="json", exclude=fleeting)
         return values
 
 

@@ -1,3 +1,4 @@
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,27 @@ def _own_cache(tmp_path, monkeypatch):
     """Keep image stores and MLflow of a test in its own folder."""
     monkeypatch.setenv("FX_MONAI_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture(scope="session")
+def _mlflow_template(tmp_path_factory):
+    """Make an empty MLflow database once: its two dozen migrations take seconds."""
+    from fx_monai.tracking.store import TrackingStore
+
+    path = tmp_path_factory.mktemp("mlflow") / "template.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        TrackingStore(path, print).connect()
+    return path
+
+
+@pytest.fixture
+def mlflow_database(_mlflow_template, tmp_path) -> Path:
+    """Return an empty MLflow database in the test's folder, where a run in a folder beside it looks for it."""
+    path = tmp_path / "mlruns.db"
+    with sqlite3.connect(_mlflow_template) as template, sqlite3.connect(path) as copy:
+        template.backup(copy)
+    return path
 
 
 @pytest.fixture

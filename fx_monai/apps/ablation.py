@@ -56,8 +56,13 @@ class Run:
 
     def overrides(self, recipe: Recipe) -> dict[str, Any]:
         """Return the values of the recipe that this training changes."""
-        # the spread is that over seeds, so no training needs intervals of its own
-        values = {**ARMS[self.arm], "seed": self.seed, "evaluation.resamples": 0}
+        # the spread is that over seeds, so no training needs intervals of its own; nobody will use the weights
+        values = {
+            **ARMS[self.arm],
+            "seed": self.seed,
+            "evaluation.resamples": 0,
+            "tracking.register_model": False,
+        }
         if self.task is not None:
             # a task warms up for the same share of its steps as in the other arms
             values["optimiser.warmup_steps"] = round(recipe.optimiser.warmup_steps / len(recipe.tasks))

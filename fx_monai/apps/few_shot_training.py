@@ -58,10 +58,9 @@ def fine_tuned_scores(
         data_root=data_root,
         output_dir=folder,
         device=device,
-        overrides=values,
+        overrides={**values, "tracking.enabled": False},
         resume=(folder / "checkpoint.pt").is_file(),
         experiment=experiment,
-        tracked=False,
     )
     session.trainer(records=SplitRecords(experiment.manifests, {task.dataset: training})).run()
     if session.checkpoints.stopped:

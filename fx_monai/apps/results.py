@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from fx_monai.apps.environment import environment
 from fx_monai.apps.figures import learning_curves
 from fx_monai.apps.overlays import write_overlays
 from fx_monai.apps.tables import score_table, write_csv
+from fx_monai.apps.tracking import track_results
 from fx_monai.engine.processes import is_writer
 from fx_monai.models.weights import load_network, write_weights
 
@@ -55,7 +56,8 @@ def write_results(session: TrainingSession) -> Path:
     figure.savefig(out / "learning_curves.png", dpi=120)
     cases = write_cases_and_data(evaluation, session.experiment, selected, out, device=session.device)
     overlays = write_overlays(cases, out / "overlays", card=selected.card)
-    _track(session, evaluation.rows, [*written[:2], out / "learning_curves.png", *overlays])
+    tables = [*written[:2], out / "learning_curves.png"]
+    track_results(session, selected, evaluation.rows, tables=tables, pictures=overlays)
     say("")
     say(score_table(evaluation.rows, models=tuple(networks)))
     say("")
@@ -67,7 +69,7 @@ def write_results(session: TrainingSession) -> Path:
     say(f"pictures    {out / 'overlays'}, {out / 'learning_curves.png'}")
     say(f"report      {write_report(out)}")
     if session.tracker is not None:
-        say(f"MLflow      mlflow ui --backend-store-uri {session.tracker.uri}")
+        say(f"MLflow      {session.tracker.store.command}")
     return out
 
 
@@ -83,15 +85,3 @@ def _about(session: TrainingSession, selected: FoundationX, means: Mapping[str, 
         "selected": asdict(selected.card),
         "test_means": dict(means),
     }
-
-
-def _track(session: TrainingSession, rows: Sequence[dict[str, Any]], files: Sequence[Path]) -> None:
-    if session.tracker is None:
-        return
-    from fx_monai.engine.tracking import score_name
-
-    values = {score_name(row): row["value"] for row in rows if "@" not in row["metric"]}
-    session.tracker.log_metrics(values, step=session.recipe.schedule.cycles)
-    for path in files:
-        session.tracker.log_file(path, "overlays" if path.parent.name == "overlays" else None)
-    session.tracker.log_file(session.weights_path, "weights")

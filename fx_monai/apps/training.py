@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import os
 import sys
-import uuid
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from fx_monai.apps.from_recipe import (
 )
 from fx_monai.apps.output_folder import check_output
 from fx_monai.apps.results import write_results
+from fx_monai.apps.tracking import make_tracker
 from fx_monai.engine.after_task import AfterTask
 from fx_monai.engine.checkpoint import RunState
 from fx_monai.engine.ema_teacher import count_updates
@@ -39,7 +39,6 @@ from fx_monai.engine.progress import Progress
 from fx_monai.engine.run_lock import RunLock
 from fx_monai.engine.saving import Checkpoints
 from fx_monai.engine.schedule import Schedule
-from fx_monai.engine.tracking import MLflowTracker
 from fx_monai.engine.trainer import CyclicTrainer
 from fx_monai.engine.validation import Scores, Validation
 from fx_monai.models.card import ModelCard, chosen_for, inherited_note
@@ -48,6 +47,7 @@ from fx_monai.models.foundation_x import FoundationX, check_image_size
 from fx_monai.models.weights import write_weights
 from fx_monai.recipe import Recipe, load_recipe
 from fx_monai.signals import terminate_as_interrupt
+from fx_monai.tracking.tracker import MLflowTracker
 from fx_monai.types import Task
 
 PHANTOM_NOTE = "trained on phantoms"
@@ -77,7 +77,6 @@ class TrainingSession:
         tracking_database: MLflow's SQLite file; default: ``mlruns.db`` beside the output folder.
         read_only: nothing will be trained, so the output folder may hold a run.
         experiment: the data, opened before by a recipe with the same data and image size, for many short trainings.
-        tracked: whether MLflow hears of the training.
 
     Raises:
         ConfigError: recipe, paths or the combination are not valid.
@@ -98,7 +97,6 @@ class TrainingSession:
         tracking_database: str | Path | None = None,
         read_only: bool = False,
         experiment: Experiment | None = None,
-        tracked: bool = True,
     ) -> None:
         join()
         self.recipe: Recipe = load_recipe(recipe, overrides)
@@ -109,7 +107,6 @@ class TrainingSession:
         self.tracking_database = Path(tracking_database or self.output_dir.parent / "mlruns.db")
         self.lock = RunLock(self.output_dir)
         self.resume = resume
-        self.tracked = tracked
         check_image_size(self.recipe.model, self.recipe.tasks)
         if not read_only:
             check_output(self.checkpoint_path, resume)
@@ -206,8 +203,8 @@ class TrainingSession:
             handlers.append(self._after_task())
         if recipe.schedule.audit:
             handlers.insert(0, PhaseAudit(self.network.module_groups()))
-        if is_writer() and self.tracked and not any(type(handler).__name__ == "MLFlowHandler" for handler in extra):
-            self.tracker = self._tracker()
+        if recipe.tracking.enabled and is_writer() and not any(type(h).__name__ == "MLFlowHandler" for h in extra):
+            self.tracker = make_tracker(self)
             handlers.append(self.tracker)
         if is_writer():
             extra.append(Progress(total_steps=schedule.total_steps, cycles=schedule.cycles))
@@ -274,17 +271,6 @@ class TrainingSession:
         validator.run(cycle)
         return None if self.checkpoints.stopped else (validator.rows, validator.means)
 
-    def _tracker(self) -> MLflowTracker:
-        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        return MLflowTracker(
-            database=self.tracking_database,
-            experiment="fx_monai",
-            run_name=f"{self.recipe.name}-seed{self.recipe.seed}-{stamp}-{uuid.uuid4().hex[:4]}",
-            parameters=self.recipe.model_dump(mode="json"),
-            tags={"fx_monai.version": __version__, "recipe": self.recipe.name},
-            history=self.history,
-        )
-
     def _identity(self, schedule: Schedule) -> dict[str, Any]:
         """Return what must not change between a run and its resumption."""
         return {
@@ -335,12 +321,9 @@ class TrainingSession:
         return self.output_dir
 
     def _write_results(self) -> None:
-        if self.tracker is not None:
-            self.tracker.log_new()
         wait_for_all()
-        write_results(self)
-        if self.tracker is not None:
-            self.tracker.finish()
+        with nullcontext() if self.tracker is None else self.tracker.closing():
+            write_results(self)
 
 
 def run_training(

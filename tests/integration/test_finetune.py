@@ -59,7 +59,8 @@ def test_heads_first_then_everything(target, tmp_path):
 
 def few_shot_session(target, folder):
     recipe, values = fine_tuned_recipe(target["weights"], target["target"], "head-first", {})
-    return TrainingSession(recipe, data_root=target["data_root"], output_dir=folder, overrides=values, tracked=False)
+    values = {**values, "tracking.enabled": False}
+    return TrainingSession(recipe, data_root=target["data_root"], output_dir=folder, overrides=values)
 
 
 def test_probe_moves_the_head_alone_and_is_evaluated_as_any_weights(target, tmp_path, capsys):

@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 from ignite.engine import Events
+from mlflow.tracking import MlflowClient
 
 from fx_monai.data.annotations import annotated_rows
 from fx_monai.data.dataset import TaskDataset
@@ -93,14 +94,15 @@ def train(datasets):
 
 
 @pytest.mark.slow
-def test_torchrun_trains_the_bundle_with_one_writer(tmp_path):
+@pytest.mark.parametrize("tracking", [[], ["--tracking", "mlflow"]], ids=["own", "monai"])
+def test_torchrun_trains_the_bundle_with_one_writer(tmp_path, tracking):
     bundle = tmp_path / "bundle"
     shutil.copytree(shipped_folder("bundle"), bundle, ignore=shutil.ignore_patterns("eval", "data", "*.pt"))
     recipe, data = tiny_recipe(tmp_path / "tiny.yaml"), tiny_data_root(tmp_path / "data")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command += ["-m", "monai.bundle", "run", "training"]
     command += ["--config_file", "['configs/train.json','configs/multi_gpu_train.json']"]
-    command += ["--recipe", str(recipe), "--dataset_dir", str(data)]
+    command += ["--recipe", str(recipe), "--dataset_dir", str(data), *tracking]
     result = subprocess.run(command, cwd=bundle, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-3000:]
     assert result.stdout.count("| coco") == 2
@@ -109,6 +111,9 @@ def test_torchrun_trains_the_bundle_with_one_writer(tmp_path):
     state = torch.load(bundle / "eval" / "checkpoint.pt", weights_only=True)
     assert len(state["rng"]) == 2
     assert len(state["modules"]["history"]["phases"]) == 10
+    client = MlflowClient(f"sqlite:///{bundle / 'eval' / 'mlruns.db'}")
+    runs = [run for e in client.search_experiments() for run in client.search_runs([e.experiment_id])]
+    assert [r.info.status for r in runs if "mlflow.parentRunId" not in r.data.tags] == ["FINISHED"]
 
 
 @pytest.fixture(scope="module")

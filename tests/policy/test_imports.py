@@ -14,6 +14,7 @@ ORDER = [
     {"recipe"},
     {"engine"},
     {"inference"},
+    {"tracking"},
     {"apps"},
     {"verbs", "cli", "__main__"},
 ]
