@@ -18,6 +18,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from scipy import stats
+
 from fx_monai.apps.ablation_tables import ablation_tables
 from fx_monai.apps.bundle.model_card import fill_model_card
 from fx_monai.apps.tables import COLUMNS, fill_tables, markdown, mean_line, number, seed_table
@@ -26,6 +29,7 @@ from fx_monai.apps.transfer import transfer_tables
 HERE = Path(__file__).resolve().parent
 BUNDLE = HERE.parent / "bundle"
 MODELS = ("student", "teacher", "selected")
+BASE_HEAD = "light"
 NOT_YET = "*Not run yet.*"
 VIEWS = ("auc/Pneumonia", "auc/Pneumonia@AP", "auc/Pneumonia@PA")
 KINDS = {"classification": "auc_macro", "localization": "ap40", "segmentation": "dice_positive"}
@@ -105,10 +109,37 @@ def transfer() -> str:
     return transfer_tables(rows) if rows else NOT_YET
 
 
+def localization() -> str:
+    """Return the tables of the localization heads on equal terms, one per task."""
+    rows = [row for result in load("localization.json") for row in result["rows"]]
+    tables = []
+    for task, seconds in sorted({(row["task"], row["seconds"]) for row in rows}):
+        models: dict[str, dict[tuple[int, int], dict[str, Any]]] = {}
+        for row in rows:
+            if (row["task"], row["seconds"]) == (task, seconds):
+                models.setdefault(row["model"], {})[row["seed"], row["fold"]] = row
+        lines = [[name, *_head_cells(runs, models[BASE_HEAD])] for name, runs in models.items()]
+        lines.sort(key=lambda line: line[3], reverse=True)
+        headings = [task, "runs", "steps", "AP@0.4", "AP@0.5", f"AP@0.4 minus {BASE_HEAD} (95 % interval)"]
+        tables.append(markdown(headings, lines))
+    return "\n\n".join(tables) or NOT_YET
+
+
+def _head_cells(runs: dict[tuple[int, int], dict[str, Any]], base: dict[tuple[int, int], dict[str, Any]]) -> list[str]:
+    steps, ap40, ap50 = (np.mean([row[key] for row in runs.values()]) for key in ("steps", "ap40", "ap50"))
+    differences = [runs[key]["ap40"] - base[key]["ap40"] for key in runs.keys() & base.keys()]
+    difference = ""
+    if runs is not base and len(differences) > 1:
+        half = stats.t.ppf(0.975, len(differences) - 1) * stats.sem(differences)
+        difference = f"{np.mean(differences):+.3f} ± {half:.3f}"
+    return [str(len(runs)), f"{steps:.0f}", number(float(ap40)), number(float(ap50)), difference]
+
+
 TABLES = {
     "demo": lambda: seeds("demo_seed*.json"),
     "ablation": ablation,
     "transfer": transfer,
+    "localization": localization,
     "real_small": lambda: seeds("real_small_seed*.json"),
     "real_small views": views,
     "real_small baselines": baselines,

@@ -1,7 +1,7 @@
 """The localization loss, of every decoder layer (one query per box), denoising queries and proposals (several per box).
 
 Source: DETR (ECCV 2020) for the set loss, RT-DETR (CVPR 2024) for its IoU-aware varifocal class loss (VarifocalNet,
-CVPR 2021), DINO (ICLR 2023) for denoising, D-FINE (ICLR 2025) for edges, TOOD (ICCV 2021) for the proposals.
+CVPR 2021), DINO (ICLR 2023) for denoising, D-FINE (ICLR 2025) for edges, FCOS (TPAMI 2020) for the proposals.
 Deviations: classes that were not annotated in an image count for nothing; layers are averaged, not summed, so that
 their number doesn't change the scale.
 """
@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fx_monai.losses.centre_assigner import assign
 from fx_monai.losses.edge_loss import edge_loss
 from fx_monai.losses.matcher import match
-from fx_monai.losses.task_aligned_assigner import assign
 from fx_monai.models.denoising import PADDING
 from fx_monai.ops.box_targets import BoxTargets
 from fx_monai.ops.boxes import elementwise_iou
@@ -36,8 +36,9 @@ class QuerySet:
         counted: broadcastable to ``logits``, bool: class outputs that learn.
         place, index: (P,) int64, positions of the positives in N and Q.
         targets, labels: (P, 4) and (P,), the boxes they learn.
-        quality: (P,), the class score that a positive should reach.
-        weight: (P,), what a positive counts.
+        quality: (P,), the class score that a positive should reach; its class output counts so much too.
+        weight: (P,), what a positive's box counts.
+        share: (P,), factor on what its class output counts.
     """
 
     logits: Tensor
@@ -49,6 +50,7 @@ class QuerySet:
     labels: Tensor
     quality: Tensor
     weight: Tensor
+    share: Tensor
 
 
 def set_criterion(predictions: Mapping[str, Tensor], targets: BoxTargets) -> dict[str, Tensor]:
@@ -85,23 +87,25 @@ def set_criterion(predictions: Mapping[str, Tensor], targets: BoxTargets) -> dic
     return parts
 
 
-def varifocal_loss(logits: Tensor, quality: Tensor, counted: Tensor) -> Tensor:
+def varifocal_loss(logits: Tensor, quality: Tensor, share: Tensor, counted: Tensor) -> Tensor:
     """Return the sum of the varifocal loss, ().
 
     Args:
         logits: (B, N, K).
         quality: (B, N, K), the score to reach: 0 for negatives, the overlap for positives.
+        share: (B, N, K), factor on what positives count.
         counted: broadcastable to (B, N, K), bool: outputs that learn.
     """
-    weight = torch.where(quality > 0, quality, 0.75 * logits.detach().sigmoid().square())
+    weight = torch.where(quality > 0, quality * share, 0.75 * logits.detach().sigmoid().square())
     losses = F.binary_cross_entropy_with_logits(logits, quality, reduction="none")
     return (losses * weight * counted).sum()
 
 
 def _class_sum(found: QuerySet) -> Tensor:
-    quality = torch.zeros_like(found.logits)
+    quality, share = torch.zeros_like(found.logits), torch.zeros_like(found.logits)
     quality[found.place, found.index, found.labels] = found.quality.to(quality.dtype)
-    return CLASS_WEIGHT * varifocal_loss(found.logits, quality, found.counted)
+    share[found.place, found.index, found.labels] = found.share.to(share.dtype)
+    return CLASS_WEIGHT * varifocal_loss(found.logits, quality, share, found.counted)
 
 
 def _box_sum(found: QuerySet) -> Tensor:
@@ -148,6 +152,7 @@ def _one_to_one(
     flat = boxes.flatten(0, 1)
     overlap, _ = elementwise_iou(flat[place, index].detach(), wanted)
     counted = counted.repeat(len(logits), 1, 1)
+    every = overlap.new_ones(len(overlap))
     return QuerySet(
         logits.flatten(0, 1),
         flat,
@@ -157,15 +162,28 @@ def _one_to_one(
         wanted,
         labels[image, chosen],
         overlap,
-        overlap.new_ones(len(overlap)),
+        every,
+        every,
     )
 
 
 def _proposals(predictions: Mapping[str, Tensor], targets: BoxTargets) -> QuerySet:
-    logits, boxes, centres = (predictions[f"proposal_{name}"] for name in ("logits", "boxes", "centres"))
-    results = [assign(*image, centres) for image in zip(logits, boxes, targets.labels, targets.boxes, strict=True)]
-    place = torch.cat([torch.full_like(tokens, image) for image, (tokens, _, _) in enumerate(results)])
-    index, chosen, quality = (torch.cat(values) for values in zip(*results, strict=True))
+    logits, boxes, centres, spacing = (
+        predictions[f"proposal_{name}"] for name in ("logits", "boxes", "centres", "spacing")
+    )
+    results = [assign(*image, centres, spacing) for image in zip(boxes.detach(), targets.boxes, strict=True)]
+    place = torch.cat([torch.full_like(tokens, image) for image, (tokens, *_) in enumerate(results)])
+    index, chosen, quality, share = (torch.cat(values) for values in zip(*results, strict=True))
     labels, target_boxes, _ = targets.padded()
-    wanted, classes = target_boxes[place, chosen], labels[place, chosen]
-    return QuerySet(logits, boxes, targets.annotated[:, None], place, index, wanted, classes, quality, quality)
+    return QuerySet(
+        logits,
+        boxes,
+        targets.annotated[:, None],
+        place,
+        index,
+        target_boxes[place, chosen],
+        labels[place, chosen],
+        quality,
+        quality * share,
+        share,
+    )

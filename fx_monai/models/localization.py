@@ -26,7 +26,8 @@ def build_decoder(config: LocalizationConfig) -> nn.Module:
     """Return a decoder, called with the memory, the head of the dataset and, in training, the annotated boxes.
 
     It returns ``logits`` (layers, B, Q, K) and ``boxes`` (layers, B, Q, 4) cxcywh normalised (without gradients perhaps
-    of the last layer only), ``proposal_logits`` (B, T, K), ``proposal_boxes`` (B, T, 4), ``proposal_centres`` (T, 2);
+    of the last layer only), ``proposal_logits`` (B, T, K), ``proposal_boxes`` (B, T, 4), and of the tokens
+    ``proposal_centres`` (T, 2) and ``proposal_spacing`` (T,), see :class:`fx_monai.models.localization_memory.Memory`;
     with ``distribution_bins`` also ``edges`` (layers, B, Q, 4, bins + 1) and ``edge_boxes`` (layers, B, Q, 4), see
     :func:`fx_monai.models.edge_distribution.move_edges`; with denoising queries the same for them, see
     :func:`fx_monai.models.localization_layers.pack_predictions`.

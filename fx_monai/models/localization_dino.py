@@ -194,6 +194,7 @@ class DinoDecoder(nn.Module):
             "proposal_logits": proposal_logits,
             "proposal_boxes": proposal_boxes.sigmoid(),
             "proposal_centres": memory.centres(),
+            "proposal_spacing": memory.spacing(),
         }
 
     def _refine(

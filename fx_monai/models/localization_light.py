@@ -3,7 +3,7 @@
 Source: RT-DETR (Zhao et al., CVPR 2024): the best memory tokens become queries, a few layers refine their boxes;
 box refinement and deformable attention after Deformable DETR (ICLR 2021); optionally boxes as distributions after
 D-FINE (ICLR 2025). Deviations, all for datasets of a few hundred images: every token is a supervised proposal (one
-object has many, as in TOOD), and a decoder layer predicts what changes against the layer before for the classes too, so
+object has many, as in FCOS), and a decoder layer predicts what changes against the layer before for the classes too, so
 that decoding starts from the proposals.
 """
 
@@ -107,6 +107,7 @@ class LightDecoder(nn.Module):
             "proposal_logits": proposal_logits,
             "proposal_boxes": proposal_boxes,
             "proposal_centres": memory.centres(),
+            "proposal_spacing": memory.spacing(),
         }
 
     def _refine(

@@ -26,6 +26,11 @@ class Memory:
         """Return the centre of every token as fractions of the image, (T, 2) x and y."""
         return torch.cat([centres(height, width, self.tokens) for height, width in self.shapes])
 
+    def spacing(self) -> Tensor:
+        """Return the larger distance between neighbours of every token on its level, fraction of the image, (T,)."""
+        like = self.tokens
+        return torch.cat([like.new_full((height * width,), 1 / min(height, width)) for height, width in self.shapes])
+
     def levels(self) -> Tensor:
         """Return the level of every token, (T,) int64, 0 = finest."""
         device = self.tokens.device

@@ -3,12 +3,11 @@ r"""Localization heads on equal terms: same backbone with ImageNet weights, same
     python -m tests.benchmarks.localization run OUT --recipe demo --data-root cohort --task chestx_det/localization
     python -m tests.benchmarks.localization run OUT --recipe real_small --data-root DIR \
         --task rsna_pneumonia/localization
-    python -m tests.benchmarks.localization table OUT --baseline light
+    python -m tests.benchmarks.localization store OUT docs/results/localization.json
 
 ``run`` writes one JSON file per task, model, seed and fold, and leaves out what exists, so that it can be stopped and
-started at will. ``table`` prints the mean average precision at IoU 0.4 and 0.5 of the test folds, and the difference
-from the baseline, paired by seed and fold, with a 95 % interval (Student's t). ``rtdetr-v2`` and ``d-fine`` need the
-package transformers.
+started at will. ``store`` puts them into one file, of which ``docs/make_results.py`` makes the tables. ``rtdetr-v2``
+and ``d-fine`` need the package transformers. ``dino`` has as many queries as its 160 pixels' memory allows for.
 """
 
 from __future__ import annotations
@@ -18,12 +17,9 @@ import itertools
 import json
 import math
 import time
-from collections import defaultdict
 from pathlib import Path
 
-import numpy as np
 import torch
-from scipy import stats
 
 from fx_monai.apps.experiment import Experiment, open_experiment
 from fx_monai.data.dataset import to_device
@@ -111,35 +107,16 @@ def run(args: argparse.Namespace) -> None:
         print(json.dumps(result), flush=True)
 
 
-def table(args: argparse.Namespace) -> None:
+def store(args: argparse.Namespace) -> None:
     results = [json.loads(path.read_text()) for path in sorted(args.out.glob("*.json"))]
-    for task, seconds in sorted({(r["task"], r["seconds"]) for r in results}):
-        models: dict[str, dict[tuple[int, int], dict]] = defaultdict(dict)
-        for r in results:
-            if (r["task"], r["seconds"]) == (task, seconds):
-                models[r["model"]][r["seed"], r["fold"]] = r
-        print(f"\n{task}, {seconds} CPU s\n{'model':22s} runs steps  AP40  AP50  AP40 minus {args.baseline}")
-        means = {name: np.mean([r["ap40"] for r in runs.values()]) for name, runs in models.items()}
-        for name in sorted(models, key=lambda m: -means[m]):
-            runs = models[name]
-            steps, ap50 = (np.mean([r[key] for r in runs.values()]) for key in ("steps", "ap50"))
-            base = models.get(args.baseline, {})
-            pairs = [runs[key]["ap40"] - base[key]["ap40"] for key in runs.keys() & base.keys()]
-            print(f"{name:22s} {len(runs):4d} {steps:5.0f} {means[name]:.3f} {ap50:.3f}  {interval(pairs)}")
-
-
-def interval(differences: list[float]) -> str:
-    if len(differences) < 2:
-        return f"{differences[0]:+.3f}" if differences else ""
-    half = stats.t.ppf(0.975, len(differences) - 1) * stats.sem(differences)
-    return f"{np.mean(differences):+.3f} +- {half:.3f}"
+    args.file.write_text(json.dumps({"rows": results}, indent=1) + "\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     verbs = parser.add_subparsers(dest="verb", required=True)
-    runner, printer = verbs.add_parser("run"), verbs.add_parser("table")
-    for verb in (runner, printer):
+    runner, keeper = verbs.add_parser("run"), verbs.add_parser("store")
+    for verb in (runner, keeper):
         verb.add_argument("out", type=Path)
     runner.add_argument("--recipe", default="demo")
     runner.add_argument("--data-root", type=Path, required=True)
@@ -153,10 +130,10 @@ def main() -> None:
     runner.add_argument("--batch-size", type=int, default=6)
     runner.add_argument("--rate", type=float, default=0.0, help="learning rate of the head; 0 = the model's own")
     runner.add_argument("--frozen", action="store_true", help="the backbone isn't trained")
-    printer.add_argument("--baseline", default="light")
+    keeper.add_argument("file", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    run(args) if args.verb == "run" else table(args)
+    run(args) if args.verb == "run" else store(args)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ OWN = {
     "light-distribution": ({"denoising_queries": 0, "distribution_bins": 16}, 1e-3),
     "light-both": ({"denoising_queries": 20, "distribution_bins": 16}, 1e-3),
     "dino-small": ({"size": "dino", **SMALL_DINO}, 5e-4),
-    "dino": ({"size": "dino"}, 2e-4),
+    "dino": ({"size": "dino", "num_queries": 300}, 2e-4),
 }
 OTHERS = {"fcos": 1e-3, "retinanet": 1e-3, "rtdetr-v2": 5e-4, "d-fine": 5e-4}
 

@@ -92,6 +92,7 @@ def test_loss_restores_near_queries_silences_far_ones_and_skips_padding():
         "proposal_logits": torch.zeros(2, 4, 2),
         "proposal_boxes": torch.full((2, 4, 4), 0.5),
         "proposal_centres": memory.centres(),
+        "proposal_spacing": memory.spacing(),
         "denoising_logits": torch.zeros(1, 2, 2, 2, requires_grad=True),
         "denoising_boxes": torch.full((1, 2, 2, 4), 0.6, requires_grad=True),
         "denoising_target": torch.tensor([[0, NOTHING], [PADDING, PADDING]]),

@@ -12,14 +12,15 @@ SHAPES = ((4, 4), (2, 2))
 
 def predictions(batch=2, classes=2):
     generator = torch.Generator().manual_seed(0)
-    centres = Memory(torch.zeros(1, 20, 8), SHAPES).centres()
+    memory = Memory(torch.zeros(1, 20, 8), SHAPES)
+    places = {"proposal_centres": memory.centres(), "proposal_spacing": memory.spacing()}
     tensors = {
         "logits": torch.randn(3, batch, 5, classes, generator=generator),
         "boxes": torch.rand(3, batch, 5, 4, generator=generator) * 0.4 + 0.2,
         "proposal_logits": torch.randn(batch, 20, classes, generator=generator),
-        "proposal_boxes": torch.cat((centres, torch.full((20, 2), 0.3)), dim=1).expand(batch, -1, -1).clone(),
+        "proposal_boxes": torch.cat((memory.centres(), torch.full((20, 2), 0.3)), dim=1).expand(batch, -1, -1).clone(),
     }
-    return {name: value.requires_grad_() for name, value in tensors.items()} | {"proposal_centres": centres}
+    return {name: value.requires_grad_() for name, value in tensors.items()} | places
 
 
 def targets(labels, boxes, annotated):
@@ -40,9 +41,10 @@ BOX = [0.5, 0.5, 0.3, 0.3]
 def test_varifocal_by_hand():
     logits = torch.tensor([[[0.0, 0.0, 0.0]]])
     quality = torch.tensor([[[0.8, 0.0, 0.0]]])
-    # positive: weight 0.8, cross-entropy log 2; negative: weight 0.75 * 0.25; the third class was not looked for
-    loss = varifocal_loss(logits, quality, torch.tensor([[True, True, False]]))
-    assert loss.item() == pytest.approx((0.8 + 0.75 * 0.25) * math.log(2))
+    share = torch.tensor([[[0.5, 1.0, 1.0]]])
+    # positive: weight 0.8 * 0.5, cross-entropy log 2; negative: weight 0.75 * 0.25; the third class was not looked for
+    loss = varifocal_loss(logits, quality, share, torch.tensor([[True, True, False]]))
+    assert loss.item() == pytest.approx((0.4 + 0.75 * 0.25) * math.log(2))
 
 
 def test_perfect_prediction_costs_nothing():

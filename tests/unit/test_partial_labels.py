@@ -86,14 +86,15 @@ def logits_of(kind, seed=0):
         return {"logits": torch.randn(5, 3, generator=generator).requires_grad_()}
     if kind is Kind.SEGMENTATION:
         return {"logits": torch.randn(5, 3, SIDE, SIDE, generator=generator).requires_grad_()}
-    centres = Memory(torch.zeros(1, 20, 8), ((4, 4), (2, 2))).centres()
+    memory = Memory(torch.zeros(1, 20, 8), ((4, 4), (2, 2)))
+    places = {"proposal_centres": memory.centres(), "proposal_spacing": memory.spacing()}
     tensors = {
         "logits": torch.randn(2, 5, 6, 3, generator=generator),
         "boxes": torch.rand(2, 5, 6, 4, generator=generator) * 0.4 + 0.2,
         "proposal_logits": torch.randn(5, 20, 3, generator=generator),
-        "proposal_boxes": torch.cat((centres, torch.full((20, 2), 0.3)), dim=1).expand(5, -1, -1).clone(),
+        "proposal_boxes": torch.cat((memory.centres(), torch.full((20, 2), 0.3)), dim=1).expand(5, -1, -1).clone(),
     }
-    return {name: value.requires_grad_() for name, value in tensors.items()} | {"proposal_centres": centres}
+    return {name: value.requires_grad_() for name, value in tensors.items()} | places
 
 
 def touched(gradient, kind, name):
