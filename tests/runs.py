@@ -24,10 +24,13 @@ class MLFlowHandler:
         """Do nothing."""
 
 
-def make_session(folder: Path, data: Path, *, resume: bool = False, **changes: Any) -> TrainingSession:
-    """Return the session of the tiny recipe in a folder; changes by dotted key."""
-    recipe = tiny_recipe(folder.with_suffix(".yaml"), **changes)
-    return TrainingSession(str(recipe), data_root=data, output_dir=folder, resume=resume)
+def make_session(
+    folder: Path, data: Path, *, resume: bool = False, recipe: str = "", **changes: Any
+) -> TrainingSession:
+    """Return the session of a recipe (default: the tiny one) in a folder; changes by dotted key."""
+    if not recipe:
+        recipe, changes = str(tiny_recipe(folder.with_suffix(".yaml"), **changes)), {}
+    return TrainingSession(recipe, data_root=data, output_dir=folder, resume=resume, overrides=changes)
 
 
 def train(

@@ -25,7 +25,7 @@ from fx_monai.data.splits import PARTS, TRAIN, assign_splits
 from fx_monai.errors import ConfigError
 from fx_monai.files import write_text
 from fx_monai.progress import progress_bar
-from fx_monai.recipe import SplitSection
+from fx_monai.recipe_sections import SplitSection
 
 SPLITS = ("shared", "official")
 _WORDS = {"origin": "same original as", "file": "same file as", "pixels": "same pixels as", "looks": "looks like"}

@@ -15,12 +15,13 @@ from fx_monai import __version__
 from fx_monai.apps import data_summary
 from fx_monai.apps.cases import Case, find_cases, write_cases
 from fx_monai.apps.cross_dataset import cross_dataset_rows, cross_dataset_table
+from fx_monai.apps.data_root import prepare_data_root
 from fx_monai.apps.devices import choose_device
 from fx_monai.apps.experiment import Experiment, open_experiment
 from fx_monai.apps.predictions import write_predictions
 from fx_monai.apps.score_rows import Row, all_rows
 from fx_monai.apps.tables import class_table, group_table, interval_table, write_csv, write_json
-from fx_monai.apps.training import prepare_data_root, say
+from fx_monai.apps.training import say
 from fx_monai.data.manifest import Manifest
 from fx_monai.data.splits import PARTS
 from fx_monai.data.store import ImageStore

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fx_monai.apps.data_root import no_data_root
 from fx_monai.data.annotations import annotated_rows
 from fx_monai.data.catalog import find_dataset
 from fx_monai.data.columns import hash_table
@@ -24,7 +25,8 @@ from fx_monai.data.splits import Splits, assign_splits
 from fx_monai.data.store import ImageStore, cache_folder
 from fx_monai.engine.processes import rank, world_size
 from fx_monai.errors import ConfigError, DataError, did_you_mean
-from fx_monai.recipe import DatasetSection, Recipe
+from fx_monai.recipe import Recipe
+from fx_monai.recipe_sections import DatasetSection
 from fx_monai.types import Kind, Task, TaskSpec
 
 Report = Callable[[str], None]
@@ -192,17 +194,6 @@ def open_experiment(
             if not counts[split]:
                 report(f"note: {task} has no {split} image and gets no {split} score")
     return experiment
-
-
-def no_data_root(recipe: Recipe, problem: str) -> ConfigError:
-    """Return the refusal of a data root, with the folders that the recipe looks for."""
-    roots = dict.fromkeys(section.root for section in recipe.datasets.values())
-    return ConfigError(
-        where="data root",
-        problem=problem,
-        expected=f"the folder that holds {', '.join(roots)}",
-        remedy="Give it with --data-root or the variable FX_MONAI_DATA_ROOT",
-    )
 
 
 def _manifest(name: str, section: DatasetSection, data_root: Path) -> Manifest:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fx_monai.apps.data_root import prepare_data_root
 from fx_monai.apps.devices import choose_device
 from fx_monai.apps.experiment import Experiment, open_experiment
 from fx_monai.apps.few_shot_cell import Cell, cell_identity, chosen_rows, stored_rows
@@ -25,7 +26,7 @@ from fx_monai.apps.fine_tuning import FineTuning, check_probe, recipe_values
 from fx_monai.apps.score_rows import patients_of, score_rows
 from fx_monai.apps.starting_point import StartingPoint
 from fx_monai.apps.tables import COLUMNS, number, write_json
-from fx_monai.apps.training import prepare_data_root, say
+from fx_monai.apps.training import say
 from fx_monai.data.subsets import Subset
 from fx_monai.engine.processes import is_writer, wait_for_all
 from fx_monai.errors import ConfigError

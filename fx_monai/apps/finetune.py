@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fx_monai import __version__
+from fx_monai.apps.data_root import prepare_data_root
 from fx_monai.apps.devices import choose_device
 from fx_monai.apps.evaluation import calibrate, print_scores
 from fx_monai.apps.experiment import open_experiment
@@ -17,7 +18,9 @@ from fx_monai.apps.few_shot_training import ProbeData, starting_network
 from fx_monai.apps.fine_tuning import FineTuning, check_probe, fine_tuning, recipe_values, target_recipe
 from fx_monai.apps.output_folder import check_output
 from fx_monai.apps.starting_point import StartingPoint, starting_point
-from fx_monai.apps.training import PHANTOM_NOTE, prepare_data_root, run_training, say
+from fx_monai.apps.train import run_training
+from fx_monai.apps.training import say
+from fx_monai.apps.weight_keeper import PHANTOM_NOTE
 from fx_monai.data.subsets import Subset
 from fx_monai.engine.processes import is_writer
 from fx_monai.errors import ConfigError

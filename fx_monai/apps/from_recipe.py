@@ -19,6 +19,9 @@ from fx_monai.models.foundation_x import FoundationX
 from fx_monai.recipe import Recipe
 from fx_monai.types import Task, TaskSpec
 
+_SLOW = 0.1
+"""Share of its initial weights above which a teacher at the end of a run is called slow."""
+
 
 def primary_task(recipe: Recipe) -> Task | None:
     """Return the task whose logits the network returns first, None where the recipe leaves it to the network."""
@@ -46,6 +49,16 @@ def make_teacher(recipe: Recipe, network: FoundationX) -> EMATeacher | None:
         update=section.update,
         parts=section.parts,
     )
+
+
+def note_slow_teacher(teacher: EMATeacher, report: Callable[[str], None]) -> None:
+    """Say so when the run is too short for the momentum, and the teacher will still be what it began as."""
+    left = teacher.final_weight()
+    if left > _SLOW:
+        report(
+            f"note: after {teacher.total_updates} updates the teacher still is {left:.0%} the network it starts from; "
+            "lower teacher.ema_momentum, update more often (teacher.update), or train longer"
+        )
 
 
 def make_optimiser(recipe: Recipe, network: FoundationX) -> torch.optim.AdamW:

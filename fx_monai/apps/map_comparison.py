@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from fx_monai import __version__
 from fx_monai.apps.cross_dataset import Head, heads_of
+from fx_monai.apps.data_root import prepare_data_root
 from fx_monai.apps.devices import choose_device
 from fx_monai.apps.evaluation import check_split
 from fx_monai.apps.experiment import Experiment, open_experiment
 from fx_monai.apps.score_rows import patients_of
 from fx_monai.apps.tables import markdown, with_interval, write_json
-from fx_monai.apps.training import prepare_data_root, say
+from fx_monai.apps.training import say
 from fx_monai.data.dataset import to_device
 from fx_monai.data.loader import evaluation_batches
 from fx_monai.data.vocabulary import Relation, vocabulary

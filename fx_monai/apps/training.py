@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -12,9 +10,9 @@ from typing import Any
 
 import torch
 
-from fx_monai import __version__
+from fx_monai.apps.data_root import prepare_data_root
 from fx_monai.apps.devices import choose_device, seed_everything
-from fx_monai.apps.experiment import Experiment, no_data_root, open_experiment
+from fx_monai.apps.experiment import Experiment, open_experiment
 from fx_monai.apps.from_recipe import (
     make_class_weights,
     make_learning_rate,
@@ -24,33 +22,32 @@ from fx_monai.apps.from_recipe import (
     make_ramp,
     make_schedule,
     make_teacher,
+    note_slow_teacher,
 )
 from fx_monai.apps.output_folder import check_output
 from fx_monai.apps.results import write_results
 from fx_monai.apps.tracking import make_tracker
+from fx_monai.apps.weight_keeper import WeightKeeper
 from fx_monai.engine.after_task import AfterTask
 from fx_monai.engine.checkpoint import RunState
 from fx_monai.engine.ema_teacher import count_updates
 from fx_monai.engine.evaluator import MatrixEvaluator
 from fx_monai.engine.history import History, Row
 from fx_monai.engine.phase_audit import PhaseAudit
-from fx_monai.engine.processes import is_writer, join, leave, rank, wait_for_all
+from fx_monai.engine.processes import is_writer, join, rank, wait_for_all
 from fx_monai.engine.progress import Progress
 from fx_monai.engine.run_lock import RunLock
 from fx_monai.engine.saving import Checkpoints
 from fx_monai.engine.schedule import Schedule
 from fx_monai.engine.trainer import CyclicTrainer
 from fx_monai.engine.validation import Scores, Validation
-from fx_monai.models.card import ModelCard, chosen_for, inherited_note
 from fx_monai.models.continual import start_from
 from fx_monai.models.foundation_x import FoundationX, check_image_size
-from fx_monai.models.weights import write_weights
 from fx_monai.recipe import Recipe, load_recipe
 from fx_monai.signals import terminate_as_interrupt
 from fx_monai.tracking.tracker import MLflowTracker
 from fx_monai.types import Task
 
-PHANTOM_NOTE = "trained on phantoms"
 MAY_CHANGE = ("recipe.data.num_workers", "recipe.compute.compile", "recipe.schedule.audit")
 """What may differ between a run and its resumption: it has no part in what is learnt."""
 
@@ -130,6 +127,7 @@ class TrainingSession:
             # in place, so that names in the weights stay what they are
             for network in self.networks().values():
                 network.trunk.compile()
+        self.keeper = WeightKeeper(self.recipe, self.networks, self.weights_path, self.output_dir, report=say)
         self.history = History(self.teacher)
         self.tracker: MLflowTracker | None = None
 
@@ -187,10 +185,10 @@ class TrainingSession:
         validator = validator or self.evaluator("val")
         validation = Validation(
             lambda cycle: self._evaluate(validator, cycle),
-            self._keep,
+            self.keeper.keep,
             every_cycles=recipe.evaluation.every_cycles,
             history=self.history,
-            keep_task=self._keep_task if recipe.checkpoint.best_per_task else None,
+            keep_task=self.keeper.keep_task if recipe.checkpoint.best_per_task else None,
             patience=recipe.evaluation.patience,
         )
         handlers: list[Any] = [
@@ -210,6 +208,7 @@ class TrainingSession:
             extra.append(Progress(total_steps=schedule.total_steps, cycles=schedule.cycles))
         if self.teacher is not None:
             self.teacher.total_updates = count_updates(schedule, recipe.teacher.update)
+            note_slow_teacher(self.teacher, say)
         trainer = CyclicTrainer(
             device=self.device,
             max_epochs=schedule.cycles,
@@ -281,30 +280,6 @@ class TrainingSession:
             "number of cycles": schedule.cycles,
         }
 
-    def _keep(self, model: str, cycle: int, mean: float | None) -> None:
-        if mean is None:
-            say("note: no validation score is defined; model.pt holds the final student, not a selected one")
-        if is_writer():
-            write_weights(self.networks()[model], self._card(model, cycle, mean), self.weights_path)
-
-    def _keep_task(self, model: str, cycle: int, task: str, value: float) -> None:
-        if not is_writer():
-            return
-        path = self.output_dir / "best" / f"{task.replace('/', '_')}.pt"
-        write_weights(self.networks()[model], self._card(model, cycle, value, task), path)
-
-    def _card(self, model: str, cycle: int, value: float | None, task: str = "") -> ModelCard:
-        phantoms = PHANTOM_NOTE if self.recipe.demo_cohort else ""
-        return ModelCard(
-            fx_monai_version=__version__,
-            recipe=self.recipe.name,
-            seed=self.recipe.seed,
-            model=model,
-            cycle=cycle,
-            validation_mean=value,
-            note=inherited_note(self.network.card.note, phantoms, chosen_for(task)),
-        )
-
     def finish(self) -> Path:
         """Evaluate the selected weights on the test split, write tables and overlays, close the MLflow run.
 
@@ -324,61 +299,3 @@ class TrainingSession:
         wait_for_all()
         with nullcontext() if self.tracker is None else self.tracker.closing():
             write_results(self)
-
-
-def run_training(
-    recipe: str,
-    *,
-    data_root: str,
-    output_dir: str,
-    device: str = "",
-    overrides: Mapping[str, Any] | None = None,
-    resume: bool = False,
-    dry_run: bool = False,
-) -> None:
-    """Train, select on validation, evaluate on test; the verb ``fx-monai train``."""
-    session = TrainingSession(
-        recipe,
-        data_root=data_root,
-        output_dir=output_dir,
-        device=device,
-        overrides=overrides,
-        resume=resume,
-        read_only=dry_run,
-    )
-    if dry_run:
-        _describe(session)
-        return
-    session.trainer().run()
-    session.finish()
-    leave()
-
-
-def prepare_data_root(recipe: Recipe, data_root: str | Path) -> Path:
-    """Return the data root; for a recipe on phantoms, write the demo cohort when it isn't there."""
-    if not str(data_root):
-        raise no_data_root(recipe, "it is not given")
-    root = Path(data_root)
-    if recipe.demo_cohort and not root.exists() and is_writer():
-        from fx_monai.demo.cohort import write_demo_cohort
-        from fx_monai.progress import progress_bar
-
-        workers = os.cpu_count() or 1
-        write_demo_cohort(
-            root, num_images=recipe.demo_cohort, seed=0, workers=workers, progress=progress_bar("demo cohort")
-        )
-    wait_for_all()
-    return root
-
-
-def _describe(session: TrainingSession) -> None:
-    schedule = session.schedule()
-    say(f"{len(schedule.phases)} phases, {schedule.steps_per_cycle} steps a cycle, {schedule.total_steps} in all")
-    if schedule.head_cycles:
-        say(f"the first {min(schedule.head_cycles, schedule.cycles)} of {schedule.cycles} cycles train the heads alone")
-    for phase in schedule.phases:
-        say(f"  {phase!s:52s}{phase.num_batches:5d} batches{phase.num_steps:5d} steps")
-    for name, module in session.network.module_groups().items():
-        say(f"  {name:44s}{sum(p.numel() for p in module.parameters()) / 1e6:8.2f} M parameters")
-    total = sum(p.numel() for p in session.network.parameters())
-    say(f"{total / 1e6:.2f} M parameters; {math.ceil(16 * total / 1e6)} MB for weights, gradients and optimiser")

@@ -8,6 +8,7 @@ averaged too (integers copied), and no head is part of the teacher.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Collection
 
 import torch
@@ -73,6 +74,10 @@ class EMATeacher:
         """How much of the teacher still is the network the run started from: the product of all momenta."""
         self._copies = nn.ModuleDict(copies)
         self._pairs: tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]] | None = None
+
+    def final_weight(self) -> float:
+        """Return what :attr:`initial_weight` will be at the end of the run."""
+        return math.prod(self.momentum.at(number / max(1, self.total_updates)) for number in range(self.total_updates))
 
     def attach(self, engine: Engine) -> None:
         """Update at the event that was chosen."""

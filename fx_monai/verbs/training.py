@@ -38,7 +38,7 @@ def train(
         init_from: weights or checkpoint to start from; tasks of the recipe that they don't know get fresh heads.
         set: other values of the recipe, key=value, separated by commas (schedule.cycles=2).
     """
-    from fx_monai.apps.training import run_training
+    from fx_monai.apps.train import run_training
 
     overrides: dict[str, Any] = dict(recipe_values(set))
     if seed is not None:

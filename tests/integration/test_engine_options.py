@@ -4,6 +4,7 @@ import pytest
 import torch
 from ignite.engine import Events
 
+from fx_monai.engine.events import ScheduleEvents
 from fx_monai.models.weights import load_network
 from tests.builders import tiny_data_root
 from tests.runs import make_session, train
@@ -72,6 +73,27 @@ def test_a_task_is_added_to_trained_weights(tmp_path, data):
     assert all(torch.equal(value, after[name]) for name, value in before.items() if name != "_extra_state")
     shared = {name for name in before if name.startswith("trunk.backbone")}
     assert all(torch.equal(new.teacher.trunk.state_dict()[n.removeprefix("trunk.")], before[n]) for n in shared)
+
+
+def test_an_old_head_stays_bit_identical_until_its_own_phase(tmp_path, data):
+    """The new dataset's four phases come first, and the backbone moves in them; then the old task is trained again."""
+    old = train(tmp_path / "old", data, **{"datasets": CSV, "schedule.cycles": 1})
+    wanted = {name: value.clone() for name, value in old.network.state_dict().items() if name.startswith("heads.")}
+    seen = []
+
+    def same(trainer):
+        state = trainer.network.state_dict()
+        seen.append((str(trainer.state.batch.position.phase), all(torch.equal(state[n], v) for n, v in wanted.items())))
+
+    def watch(trainer):
+        trainer.add_event_handler(ScheduleEvents.PHASE_COMPLETED, same)
+
+    changes = {"init_from": str(tmp_path / "old" / "model.pt"), "schedule.cycles": 1, "schedule.audit": True}
+    new = train(tmp_path / "new", data, before=watch, **changes)
+    assert wanted
+    assert [equal for _, equal in seen] == [True] * 4 + [False]
+    assert seen[-1][0] == "csv/classification RELEASE"
+    assert new.network.state_dict().keys() > old.network.state_dict().keys()
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
-"""I1 to I11 and I21 over a cycle of the demo recipe: five datasets, the real network, every phase."""
+"""The invariants of a run over a cycle of the demo recipe: five datasets, the real network, every phase."""
 
 import copy
+import random
 
 import pytest
 import torch
@@ -30,6 +31,7 @@ from tests.invariants.network_checks import (
     check_no_boxes,
     check_pull,
 )
+from tests.runs import assert_same, train, train_and_kill
 
 # 64 pixels and two batches a phase; statistics on, so that a locked BatchNorm that still learns would show
 SMALL = {
@@ -113,6 +115,20 @@ def test_i10_order_and_rate(run):
 def test_i11_i21_gradients_and_their_norm(run):
     check_gradients(run[2], CLIP)
     check_optimiser(run[0].optimiser, run[0].network)
+
+
+@pytest.mark.slow
+def test_i12_killed_at_random_steps_and_resumed_equals_uninterrupted(run, tmp_path, monkeypatch):
+    """The tiny recipes of tests/integration/test_resume.py are killed more often; this is the real network."""
+    session, _, _ = run
+    monkeypatch.setenv("FX_MONAI_CACHE", str(session.output_dir / "cache"))
+    changes = {"recipe": "demo", **SMALL, "schedule.cycles": 1, "checkpoint.every_seconds": 0}
+    cohort = session.output_dir / "cohort"
+    whole = train(tmp_path / "whole", cohort, **changes)
+    steps = sorted(random.sample(range(2, whole.schedule().total_steps + 1), 2))
+    for number, step in enumerate(steps):
+        train_and_kill(tmp_path / "part", cohort, step=step, resume=number > 0, **changes)
+    assert_same(whole, train(tmp_path / "part", cohort, resume=True, **changes))
 
 
 def test_i15_denoising_queries_are_no_predictions_and_no_features(run):

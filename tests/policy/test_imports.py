@@ -11,7 +11,7 @@ ORDER = [
     {"demo"},
     {"models"},
     {"losses", "metrics"},
-    {"recipe"},
+    {"recipe", "recipe_sections"},
     {"engine"},
     {"inference"},
     {"tracking"},

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from fx_monai.apps.from_recipe import note_slow_teacher
 from fx_monai.data.annotations import annotated_rows
 from fx_monai.data.dataset import TaskDataset
 from fx_monai.data.loader import TaskLoader
@@ -147,6 +148,21 @@ def test_teacher_at_the_ends_of_momentum(momentum, expected):
     for name, value in teacher.trunk.state_dict().items():
         if value.is_floating_point() or momentum == 0:
             assert torch.equal(value, want[name]), name
+
+
+def test_what_a_short_run_leaves_of_the_first_teacher():
+    network = FoundationX(CONFIG, SPECS[:1])
+    teacher = EMATeacher(network.trunk, ema_momentum=0.9, total_updates=3)
+    assert teacher.final_weight() == pytest.approx(0.9**3)
+    notes = []
+    note_slow_teacher(teacher, notes.append)
+    assert notes[0].startswith("note: after 3 updates the teacher still is 73% the network it starts from")
+    for _ in range(3):
+        teacher.update()
+    assert teacher.initial_weight == pytest.approx(teacher.final_weight())
+    teacher.total_updates = 100
+    note_slow_teacher(teacher, notes.append)
+    assert len(notes) == 1
 
 
 def test_teacher_is_the_weighted_mean_with_buffers():

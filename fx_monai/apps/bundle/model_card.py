@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fx_monai.apps.tables import fill_tables, interval_table, markdown
-from fx_monai.apps.training import PHANTOM_NOTE
+from fx_monai.apps.weight_keeper import PHANTOM_NOTE
 from fx_monai.data.catalog import CATALOG
 
 NO_WEIGHTS = (
