@@ -189,6 +189,8 @@ def main() -> int:
     if whole:
         rows = json.loads(words.out.read_text(encoding="utf-8"))["rows"]
         sys.stdout.write(f"\n{ablation_tables(rows)}\n")
+    else:
+        sys.stdout.write("the study was stopped; the same command goes on with it\n")
     return 0
 
 

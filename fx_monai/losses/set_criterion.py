@@ -9,7 +9,7 @@ their number doesn't change the scale.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +33,7 @@ class QuerySet:
     Args:
         logits: (N, Q, K).
         boxes: (N, Q, 4), cxcywh normalised.
-        counted: broadcastable to ``logits``, bool: class outputs that learn.
+        counted: broadcastable to ``logits``: what a class output counts, 0 for one that doesn't learn.
         place, index: (P,) int64, positions of the positives in N and Q.
         targets, labels: (P, 4) and (P,), the boxes they learn.
         quality: (P,), the class score that a positive should reach; its class output counts so much too.
@@ -94,7 +94,7 @@ def varifocal_loss(logits: Tensor, quality: Tensor, share: Tensor, counted: Tens
         logits: (B, N, K).
         quality: (B, N, K), the score to reach: 0 for negatives, the overlap for positives.
         share: (B, N, K), factor on what positives count.
-        counted: broadcastable to (B, N, K), bool: outputs that learn.
+        counted: broadcastable to (B, N, K), what an output counts: 0 for one that doesn't learn.
     """
     weight = torch.where(quality > 0, quality * share, 0.75 * logits.detach().sigmoid().square())
     losses = F.binary_cross_entropy_with_logits(logits, quality, reduction="none")
@@ -133,13 +133,16 @@ def _denoising(predictions: Mapping[str, Tensor], targets: BoxTargets) -> QueryS
     target = predictions["denoising_target"].repeat(len(predictions["denoising_logits"]), 1)
     place, index = (target >= 0).nonzero(as_tuple=True)
     real = (predictions["denoising_target"] != PADDING)[..., None]
-    return _one_to_one(
+    # every box once: a process has as many groups as its own images have room for
+    groups = (predictions["denoising_target"] == 0).sum(dim=1).amax().clamp(min=1)
+    found = _one_to_one(
         predictions["denoising_logits"],
         predictions["denoising_boxes"],
         targets.annotated[:, None] & real,
         (place, index, target[place, index]),
         targets,
     )
+    return replace(found, counted=found.counted / groups, weight=found.weight / groups)
 
 
 def _one_to_one(

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torchvision.ops import box_convert
 
+from fx_monai.losses import set_criterion as module
 from fx_monai.losses.set_criterion import set_criterion
 from fx_monai.models.config import LocalizationConfig
 from fx_monai.models.denoising import NOTHING, PADDING, DenoisingQueries, make_denoising_queries
@@ -83,10 +84,10 @@ def test_who_sees_whom():
     ]
 
 
-def test_loss_restores_near_queries_silences_far_ones_and_skips_padding():
+def one_group():
+    """Return what is there in two images, one box in the first, and predictions with a near and a far query of it."""
     memory = Memory(torch.zeros(2, 4, 8), ((2, 2),))
-    wanted = targets((1, 0), classes=2)
-    output = {
+    return targets((1, 0), classes=2), {
         "logits": torch.zeros(1, 2, 3, 2),
         "boxes": torch.full((1, 2, 3, 4), 0.5),
         "proposal_logits": torch.zeros(2, 4, 2),
@@ -97,6 +98,22 @@ def test_loss_restores_near_queries_silences_far_ones_and_skips_padding():
         "denoising_boxes": torch.full((1, 2, 2, 4), 0.6, requires_grad=True),
         "denoising_target": torch.tensor([[0, NOTHING], [PADDING, PADDING]]),
     }
+
+
+def test_a_box_counts_once_in_any_number_of_groups(monkeypatch):
+    """Processes have as many groups as their own images have room for, and give the same to the sums of all."""
+    given = []
+    monkeypatch.setattr(module, "global_sum", lambda own: given.append(own) or own)
+    wanted, output = one_group()
+    parts = {name: output[f"denoising_{name}"] for name in ("logits", "boxes", "target")}
+    thrice = {f"denoising_{name}": torch.cat([part] * 3, dim=min(2, part.ndim - 1)) for name, part in parts.items()}
+    for own in ({}, thrice):
+        set_criterion({**output, **own}, wanted)
+    torch.testing.assert_close(given[1], given[0])
+
+
+def test_loss_restores_near_queries_silences_far_ones_and_skips_padding():
+    wanted, output = one_group()
     set_criterion(output, wanted)["denoising_loss"].backward()
     logits, boxes = output["denoising_logits"].grad[0], output["denoising_boxes"].grad[0]
     label = wanted.labels[0].item()
