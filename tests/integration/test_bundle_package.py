@@ -296,7 +296,9 @@ def test_weights_that_are_none_leave_nothing(tmp_path):
 
 @pytest.mark.slow
 def test_a_bundle_with_its_own_code_runs_without_the_package(weights, tmp_path):
-    bundle = unzip(pack_bundle(weights, tmp_path, own_code=True).path, tmp_path)
+    packed = pack_bundle(weights, tmp_path, own_code=True)
+    assert "isort" in packed.notes[0]
+    bundle = unzip(packed.path, tmp_path)
     assert zoo_problems(bundle) == []
     assert "fx_monai" not in json.loads((bundle / "configs/metadata.json").read_text())["required_packages_version"]
     program = (

@@ -33,6 +33,7 @@ NAME = "fx_monai_bundle"
 _TAKEN = ("LICENSE", "NOTICE", "configs/*.json", "configs/logging.conf", "docs/*")
 _EXAMPLES = 2
 _EXAMPLE_SIDE = 512
+_FORMAT_NOTE = "for a pull request to the Model Zoo: sort and format scripts/ with isort and black of its settings"
 # the earliest date that a zip can hold
 _DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -91,6 +92,7 @@ def pack_bundle(weights: Path, out: Path, *, own_code: bool = False, weights_url
             _refuse_problems(bundle)
             path = out / f"{NAME}{'_code' if own_code else ''}_v{__version__}.zip"
             digest = _write_zip(bundle, path)
+            notes += [_FORMAT_NOTE] if own_code else []
             notes += [f"for a pull request to the Model Zoo: {text}" for text in large_file_problems(bundle)]
     except OSError as error:
         raise ConfigError(
