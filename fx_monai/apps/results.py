@@ -56,7 +56,8 @@ def write_results(session: TrainingSession) -> Path:
     figure.savefig(out / "learning_curves.png", dpi=120)
     cases = write_cases_and_data(evaluation, session.experiment, selected, out, device=session.device)
     overlays = write_overlays(cases, out / "overlays", card=selected.card)
-    tables = [*written[:2], out / "learning_curves.png"]
+    report = write_report(out)
+    tables = [*written[:2], report, out / "learning_curves.png"]
     track_results(session, selected, evaluation.rows, tables=tables, pictures=overlays)
     say("")
     say(score_table(evaluation.rows, models=tuple(networks)))
@@ -67,7 +68,7 @@ def write_results(session: TrainingSession) -> Path:
     say(f"tables      {out / 'results.md'}, results.csv, results.json, validation.csv, phases.csv")
     say(f"predictions {out / 'predictions'}")
     say(f"pictures    {out / 'overlays'}, {out / 'learning_curves.png'}")
-    say(f"report      {write_report(out)}")
+    say(f"report      {report}")
     if session.tracker is not None:
         say(f"MLflow      {session.tracker.store.command}")
     return out

@@ -1,5 +1,6 @@
 """The chain on a tiny recipe: same seed, stop and resume, results, prediction."""
 
+import csv
 import json
 import signal
 
@@ -156,12 +157,27 @@ def test_results_in_the_input_folder_are_no_inputs(tmp_path, data):
 
 
 def test_whole_run_leaves_tables_pictures_and_weights(tmp_path, data, capsys):
-    made = session(tmp_path, data, "out")
+    made = session(tmp_path, data, "out", overrides={"evaluation.after_task": "own"})
     made.trainer().run()
     out = made.finish()
     for name in ("results.md", "results.csv", "results.json", "phases.csv", "validation.csv", "learning_curves.png"):
         assert (out / name).stat().st_size > 0, name
     assert list((out / "overlays").glob("coco_*.png"))
+    # every task twice, right after it was trained, by student and teacher
+    with (out / "after_task.csv").open() as file:
+        primary = [row for row in csv.DictReader(file) if row["metric"] in ("auc_macro", "ap40", "dice_positive")]
+    assert [row["after"] for row in primary[::2]] == [
+        "coco/localization",
+        "coco/segmentation",
+        "csv/classification",
+    ] * 2
+    assert all(row["after"] == f"{row['dataset']}/{row['kind']}" for row in primary)
+    summary = json.loads((out / "data.json").read_text())["datasets"]["coco"]["splits"]
+    assert sum(part["images"] for part in summary.values()) == 10
+    page = (out / "report.html").read_text()
+    assert "Not in this run." not in page
+    cases = json.loads((out / "cases" / "test" / "cases.json").read_text())
+    assert {case["kind"] for case in cases} == {"classification", "localization", "segmentation"}
     rows = json.loads((out / "results.json").read_text())["rows"]
     assert {row["model"] for row in rows} == {"student", "teacher", "selected"}
     assert {row["split"] for row in rows} == {"test"}

@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from fx_monai.apps.report.plots import GRID, INK, MUTED, LegendEntry, Panel, new_axes, series, to_svg
+from fx_monai.apps.report.plots import INK, MUTED, LegendEntry, Panel, new_axes, series, to_svg
 from fx_monai.apps.tables import number, title_of
 from fx_monai.metrics.scores import primary_metric
 from fx_monai.types import Mode, Task
@@ -106,4 +106,4 @@ def _shade(axes: Axes, spans: Sequence[PhaseSpan]) -> None:
         if span.mode is Mode.RELEASE:
             axes.axvspan(span.start, span.end, color=series(0), alpha=0.22, linewidth=0)
         else:
-            axes.axvspan(span.start, span.end, color=GRID, alpha=0.9, linewidth=0)
+            axes.axvspan(span.start, span.end, color=MUTED, alpha=0.4, linewidth=0)

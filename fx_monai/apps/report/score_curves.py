@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from fx_monai.apps.report.plots import MUTED, LegendEntry, Panel, dash, new_axes, series, to_svg
@@ -19,14 +20,13 @@ from fx_monai.types import Task
 _RATE_LABELS = ("1/8", "1/4", "1/2", "1", "2", "4", "8")
 
 
-def curve_panels(run: RunFolder) -> dict[Task, list[Panel]]:
-    """Return the panels of every task that has curves, one series per class."""
-    panels = {}
+def curve_panels(run: RunFolder) -> dict[str, list[Panel]]:
+    """Return the panels of every dataset whose tasks have curves, one series per class."""
+    panels: dict[str, list[Panel]] = {}
     for task, stored in run.predictions.items():
-        makers = _MAKERS.get(type(stored.scores), ())
-        own = [panel for make in makers for panel in make(run, task, stored.scores)]
-        if own:
-            panels[task] = own
+        for make in _MAKERS.get(type(stored.scores), ()):
+            for panel in make(run, task, stored.scores):
+                panels.setdefault(task.dataset, []).append(panel)
     return panels
 
 
@@ -47,7 +47,9 @@ def _precision_recall(run: RunFolder, task: Task, scores: TaskScores) -> Iterato
 
     assert isinstance(scores, ClassificationScores)
     ranked = scores.probs if scores.spec.exclusive else scores.logits
-    curves = [precision_recall_curve(ranked[:, k], scores.labels[:, k]) for k in range(ranked.shape[1])]
+    found = [precision_recall_curve(ranked[:, k], scores.labels[:, k]) for k in range(ranked.shape[1])]
+    # the first precision holds back to recall 0
+    curves = [own and Curve(np.append(0, own.x), np.append(own.y[0], own.y)) for own in found]
     yield from _panel("Precision-recall", "AP", run, task, scores, curves, frame, metric="ap", draw="steps-pre")
 
 
@@ -61,7 +63,7 @@ def _reliability(run: RunFolder, task: Task, scores: TaskScores) -> Iterator[Pan
     probs = scores.calibrated if fitted else scores.probs
     curves = [reliability_curve(probs[:, k], scores.labels[:, k], bins=10) for k in range(probs.shape[1])]
     metric = "ece_calibrated" if fitted else "ece"
-    title = "Calibration after temperature scaling" if fitted else "Calibration"
+    title = "Calibration (scaled)" if fitted else "Calibration (raw)"
     yield from _panel(title, "ECE", run, task, scores, curves, frame, metric=metric, draw="default", marker="o")
 
 
@@ -72,10 +74,10 @@ def _froc(run: RunFolder, task: Task, scores: TaskScores) -> Iterator[Panel]:
         axes.set_xticks(RATES, _RATE_LABELS)
 
     assert isinstance(scores, LocalizationScores)
-    curves = [froc_curve(own) for own in scores.matches]
-    yield from _panel(
-        "FROC, hit from IoU 0.2", "CPM", run, task, scores, curves, frame, metric="cpm", draw="steps-post"
-    )
+    found = [froc_curve(own) for own in scores.matches]
+    # more false boxes than there are leave the sensitivity as it is
+    curves = [own and Curve(np.append(own.x, RATES[-1]), np.append(own.y, own.y[-1])) for own in found]
+    yield from _panel("FROC", "CPM", run, task, scores, curves, frame, metric="cpm", draw="steps-post")
 
 
 _Maker = Callable[[RunFolder, Task, TaskScores], Iterator[Panel]]
