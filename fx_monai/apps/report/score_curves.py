@@ -76,7 +76,7 @@ def _froc(run: RunFolder, task: Task, scores: TaskScores) -> Iterator[Panel]:
     assert isinstance(scores, LocalizationScores)
     found = [froc_curve(own) for own in scores.matches]
     # more false boxes than there are leave the sensitivity as it is
-    curves = [own and Curve(np.append(own.x, RATES[-1]), np.append(own.y, own.y[-1])) for own in found]
+    curves = [own and Curve(np.append(own.x, max(own.x[-1], RATES[-1])), np.append(own.y, own.y[-1])) for own in found]
     yield from _panel("FROC", "CPM", run, task, scores, curves, frame, metric="cpm", draw="steps-post")
 
 
