@@ -22,8 +22,14 @@ from fx_monai.tracking.run import PARENT_TAG, TASK_TAG, TrackedRun
 from fx_monai.tracking.store import TrackingStore, store_errors
 from fx_monai.types import Kind, Task
 
-_EVERY_SECONDS = 10.0
+EVERY_SECONDS = 10.0
 """Losses are written at the end of a phase, but not more often: phases can be single steps."""
+
+_EXPERIMENT_TAGS = {
+    # without it the pages are those for chats with language models
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.note.content": "Trainings of fx_monai: a run per training, below it a run per task. Research use only.",
+}
 
 
 class MLflowTracker:
@@ -183,7 +189,9 @@ class MLflowTracker:
         client = self.store.client
         found = client.get_experiment_by_name(self.experiment)
         if found is None:
-            return str(client.create_experiment(self.experiment, artifact_location=self.store.artifacts))
+            return str(
+                client.create_experiment(self.experiment, artifact_location=self.store.artifacts, tags=_EXPERIMENT_TAGS)
+            )
         if found.lifecycle_stage != "active":
             raise ConfigError(
                 where="MLflow",
@@ -194,7 +202,7 @@ class MLflowTracker:
         return str(found.experiment_id)
 
     def _write_now_and_then(self) -> None:
-        if time.monotonic() - self._last_write >= _EVERY_SECONDS:
+        if time.monotonic() - self._last_write >= EVERY_SECONDS:
             self.write()
 
     def _close(self, status: str) -> None:
