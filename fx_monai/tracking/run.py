@@ -54,12 +54,12 @@ class TrackedRun:
                 counts[stream] = len(rows)
                 points = STREAMS[stream](new, self.task)
                 metrics += [Metric(point.name, point.value, now, point.step) for point in points]
-        if not counts:
-            return
-        for start in range(0, len(metrics), _BATCH):
-            self.client.log_batch(self.run_id, metrics=metrics[start : start + _BATCH])
         written = {**self.written, **counts}
-        self.client.log_batch(self.run_id, tags=[RunTag(_WRITTEN_TAG, json.dumps(written))])
+        # rows of other tasks cost no call; should they come again, they give no points again
+        for start in range(0, len(metrics), _BATCH):
+            last = start + _BATCH >= len(metrics)
+            tags = [RunTag(_WRITTEN_TAG, json.dumps(written))] if last else []
+            self.client.log_batch(self.run_id, metrics=metrics[start : start + _BATCH], tags=tags)
         self.written = written
 
     def log_parameters(self, parameters: Mapping[str, str]) -> None:
