@@ -59,6 +59,8 @@ setup(
         "pydantic>=2.7,<3",
         "pyyaml>=6",
         "pydicom>=3,<4",
+        # DICOM SEG and SR; 1 MB, MIT
+        "highdicom>=0.25,<1",
         "pylibjpeg>=2",
         "pylibjpeg-openjpeg>=2.3",
         "pyjpegls>=1.4",

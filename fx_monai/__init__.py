@@ -11,13 +11,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(path: str | Path, *, device: str = "", threshold: float = 0.3) -> Predictor:
+def load(path: str | Path, *, device: str = "", threshold: float = 0.3, flips: bool = False) -> Predictor:
     """Load a network for prediction: ``fx_monai.load("bundle").predict("image.dcm")``.
 
     Args:
         path: folder of a bundle (with ``models/model.pt``) or of a run (with ``model.pt``), or the file itself.
         device: e.g. ``cpu`` or ``cuda:0``; default: the first GPU, else the CPU.
         threshold: least score of a box.
+        flips: predict the mirror image too and take the mean.
 
     Raises:
         CheckpointError: no weights there, or not weights of fx_monai.
@@ -26,4 +27,4 @@ def load(path: str | Path, *, device: str = "", threshold: float = 0.3) -> Predi
     # the command line's help imports this package and has to stay quick
     from fx_monai.apps.prediction import load_model
 
-    return load_model(path, device=device, threshold=threshold)
+    return load_model(path, device=device, threshold=threshold, flips=flips)

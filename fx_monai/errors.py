@@ -39,6 +39,10 @@ class ConfigError(FxError):
     """A recipe, a flag or a bundle override is not valid."""
 
 
+class OutputError(FxError):
+    """Results can't be written: no permission, no space."""
+
+
 class CheckpointError(FxError):
     """A checkpoint is damaged, foreign, or does not fit the network."""
 

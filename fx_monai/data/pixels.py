@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-import warnings
+import threading
 import zlib
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +23,7 @@ from fx_monai.errors import DataError
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 MAX_PIXELS = 200_000_000
+_OPENING = threading.Lock()
 # OpenCV resamples images of up to 2**15 pixels a side
 MAX_SIDE = 32_000
 DICOM_SUFFIXES = (".dcm", ".dicom")
@@ -49,13 +50,12 @@ _BROKEN = (
     RuntimeError,
     InvalidDicomError,
     ImageFileError,
-    Image.DecompressionBombError,
     struct.error,
     zlib.error,
 )
 
 
-def read_pixels(path: Path) -> Pixels:
+def read_pixels(path: Path, *, max_pixels: int = MAX_PIXELS) -> Pixels:
     """Read an image as grey values with bone bright.
 
     8-bit files keep their values (colour becomes grey, transparency is ignored, JPEG is turned as its EXIF orientation
@@ -63,17 +63,22 @@ def read_pixels(path: Path) -> Pixels:
     16); signed and floating-point values are stretched to the whole 16-bit range. DICOM goes through look-up tables and
     window, see :func:`fx_monai.data.formats.dicom.read`.
 
+    Args:
+        path: the file.
+        max_pixels: larger images are refused before they are decoded.
+
     Returns:
         (H, W), uint8 or uint16.
 
     Raises:
-        DataError: missing, truncated, not an image, several frames, or more than 200 megapixels.
+        DataError: missing, truncated, not an image, several frames, or too large.
     """
     try:
         module = _format(path)
         if module is None:
-            return _read_picture(path)
-        _check_size(path, *module.size(path))
+            return _read_picture(path, max_pixels)
+        width, height = module.size(path)
+        _check_size(path, width, height, max_pixels)
         return to_unsigned(module.read(path))
     except DataError:
         raise
@@ -107,7 +112,7 @@ def image_size(path: Path) -> tuple[int, int]:
         if module is not None:
             width, height = module.size(path)
             return int(width), int(height)
-        with Image.open(path) as image:
+        with _open_picture(path) as image:
             return image.size[::-1] if _is_turned(image) else image.size
     except DataError:
         raise
@@ -160,16 +165,24 @@ def _format(path: Path) -> ModuleType | None:
     return next((module for suffix, module in _BY_SUFFIX.items() if name.endswith(suffix)), None)
 
 
-def _read_picture(path: Path) -> Pixels:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(path) as image:
-            _check_size(path, *image.size)
-            if getattr(image, "n_frames", 1) != 1:
-                raise FormatError(f"the file has {image.n_frames} frames")  # type: ignore[attr-defined]
-            if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-                return to_unsigned(np.asarray(image))
-            return np.asarray(ImageOps.exif_transpose(image).convert("L"))
+def _read_picture(path: Path, max_pixels: int) -> Pixels:
+    with _open_picture(path) as image:
+        _check_size(path, image.width, image.height, max_pixels)
+        if getattr(image, "n_frames", 1) != 1:
+            raise FormatError(f"the file has {image.n_frames} frames")  # type: ignore[attr-defined]
+        if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+            return to_unsigned(np.asarray(image))
+        return np.asarray(ImageOps.exif_transpose(image).convert("L"))
+
+
+def _open_picture(path: Path) -> Image.Image:
+    """Read the header only. Pillow's own limit of size is off meanwhile: ours is checked next, and can be raised."""
+    with _OPENING:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(path)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def _is_turned(image: Image.Image) -> bool:
@@ -196,13 +209,13 @@ def to_unsigned(values: NDArray[Any]) -> Pixels:
     return ((numbers - low) * (65535 / (high - low)) + 0.5).astype(np.uint16)
 
 
-def _check_size(path: Path, width: int, height: int) -> None:
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+def _check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels or max(width, height) > MAX_SIDE:
         raise DataError(
             where=path.name,
             problem=f"the image has {width} x {height} pixels",
-            expected=f"at most {MAX_PIXELS // 1_000_000} megapixels and {MAX_SIDE} pixels a side",
-            remedy="Scale the image down",
+            expected=f"at most {max_pixels / 1e6:g} megapixels and {MAX_SIDE} pixels a side",
+            remedy="Scale the image down; predict raises the first limit with --max-megapixels",
         )
 
 
@@ -210,8 +223,6 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     reason = f"unreadable ({type(error).__name__})"
     if isinstance(error, FileNotFoundError):
         reason = "there is no such file"
-    elif isinstance(error, Image.DecompressionBombError):
-        reason = "the image has far more pixels than a radiograph"
     elif path.is_file() and path.stat().st_size == 0:
         reason = "the file is empty"
     elif isinstance(error, FormatError):

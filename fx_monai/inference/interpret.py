@@ -112,8 +112,37 @@ def _masks(
     network: FoundationX, task: Task, values: Tensor, to_source: NDArray[np.float64], image: ImageFacts
 ) -> Iterator[FoundMask]:
     for label, channel in zip(network.specs[task].classes, values.numpy(), strict=True):
-        mask = warp(channel, to_source, (image.width, image.height)) > 0.5
+        mask = mask_in(channel, to_source, image.width, image.height)
         mask.setflags(write=False)
-        area = int(mask.sum())
+        area = int(np.count_nonzero(mask))
         area_mm2 = area * image.spacing_mm[0] * image.spacing_mm[1] if image.spacing_mm else None
         yield FoundMask.of(task.dataset, label, mask=mask, area_px=area, area_mm2=area_mm2)
+
+
+def mask_in(
+    probabilities: NDArray[np.float32], to_source: NDArray[np.float64], width: int, height: int
+) -> NDArray[np.bool_]:
+    """Return where probabilities are above a half, resampled to another image.
+
+    Only the rectangle where they can be is resampled: most masks are small or empty.
+
+    Args:
+        probabilities: (S, S).
+        to_source: 2 x 3, to pixels of the other image; scale and shift.
+        width: of the other image in pixels.
+        height: of the other image in pixels.
+    """
+    mask = np.zeros((height, width), dtype=bool)
+    inside = probabilities > 0.5
+    if not inside.any():
+        return mask
+    # bilinear interpolation reaches one pixel beyond
+    spans = [np.flatnonzero(inside.any(axis=axis))[[0, -1]] + (-1, 2) for axis in (0, 1)]
+    (left, right), (top, bottom) = (
+        np.clip((np.floor(span[0] * to_source[axis, axis] + to_source[axis, 2]),
+                 np.ceil(span[1] * to_source[axis, axis] + to_source[axis, 2])), 0, limit).astype(int).tolist()
+        for axis, (span, limit) in enumerate(zip(spans, (width, height), strict=True))
+    )  # fmt: skip
+    to_part = to_source - np.array([[0, 0, left], [0, 0, top]])
+    mask[top:bottom, left:right] = warp(probabilities, to_part, (right - left, bottom - top)) > 0.5
+    return mask

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def draw_overlay(
         truth_boxes: drawn in white.
         truth_masks: outlines drawn in white.
         findings: (name, probability); the most probable ones are listed.
-        note: stands under the picture.
+        note: lines that stand under the picture.
     """
     height, width = image.shape
     scale = min(MAX_SIDE, max(MIN_SIDE, max(height, width))) / max(height, width)
@@ -79,6 +80,7 @@ def _paint(
     cv2.drawContours(canvas, outlines, -1, colour, 2)
 
 
+@cache
 def _font(size: int) -> Any:
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     return ImageFont.truetype(str(path), size)
@@ -102,7 +104,8 @@ def _with_panel(
     *,
     truth: bool,
 ) -> Image.Image:
-    page = Image.new("RGB", (picture.width + _PANEL, picture.height + 26), (24, 24, 24))
+    notes = note.split("\n")
+    page = Image.new("RGB", (picture.width + _PANEL, picture.height + 8 + 18 * len(notes)), (24, 24, 24))
     page.paste(picture, (0, 0))
     draw = ImageDraw.Draw(page)
     x, y = picture.width + 12, 10
@@ -117,5 +120,6 @@ def _with_panel(
         draw.text((x + 38, y + 16), dataset[:30], (140, 140, 140), _font(10))
         draw.rectangle((x, y + 29, x + round((_PANEL - 24) * probability), y + 31), fill=COLOURS[1])
         y += 36
-    draw.text((8, picture.height + 5), note, (230, 159, 0), _font(13))
+    for number, line in enumerate(notes):
+        draw.text((8, picture.height + 5 + 18 * number), line, (230, 159, 0), _font(13))
     return page

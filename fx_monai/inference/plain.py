@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fx_monai.inference.result import Definition, Finding, FoundBox, FoundMask, ModelIdentity, Prediction
@@ -11,12 +11,14 @@ from fx_monai.inference.result import Definition, Finding, FoundBox, FoundMask, 
 SCHEMA_VERSION = 1
 
 
-def to_plain(prediction: Prediction, *, mask_files: Mapping[tuple[str, str], str] | None = None) -> dict[str, Any]:
+def to_plain(
+    prediction: Prediction, *, mask_files: Mapping[tuple[str, str], Sequence[str]] | None = None
+) -> dict[str, Any]:
     """Return the result as dicts, lists, numbers and strings.
 
     Args:
         prediction: the result.
-        mask_files: file name by (dataset, label), as far as masks were written.
+        mask_files: file names by (dataset, label), as far as masks were written.
     """
     files = mask_files or {}
     image = prediction.image
@@ -32,14 +34,15 @@ def to_plain(prediction: Prediction, *, mask_files: Mapping[tuple[str, str], str
             "sha256": image.sha256,
         },
         "gate": {"verdict": image.verdict.value, "reasons": list(image.reasons)},
-        "model": _model(prediction.model),
-        "findings": [_finding(finding) for finding in prediction.findings],
+        "model": model_to_plain(prediction.model),
+        "findings": [finding_to_plain(finding) for finding in prediction.findings],
         "boxes": [_box(box) for box in prediction.boxes],
-        "masks": [_mask(mask, files.get((mask.dataset, mask.label))) for mask in prediction.masks],
+        "masks": [_mask(mask, files.get((mask.dataset, mask.label), ())) for mask in prediction.masks],
     }
 
 
-def _model(model: ModelIdentity) -> dict[str, Any]:
+def model_to_plain(model: ModelIdentity) -> dict[str, Any]:
+    """Return which weights were used, as plain values."""
     card = {key: value for key, value in vars(model.card).items() if key not in ("calibration", "fx_monai_version")}
     return {
         "name": model.name,
@@ -55,7 +58,8 @@ def _definition(item: Definition) -> dict[str, Any]:
     return {field.name: getattr(item, field.name) for field in dataclasses.fields(Definition)}
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def finding_to_plain(finding: Finding) -> dict[str, Any]:
+    """Return one probability with its definition, as plain values."""
     threshold = finding.threshold
     return {
         **_definition(finding),
@@ -73,6 +77,6 @@ def _box(box: FoundBox) -> dict[str, Any]:
     return {**_definition(box), "score": round(box.score, 4), **corners, **rounded}
 
 
-def _mask(mask: FoundMask, file: str | None) -> dict[str, Any]:
+def _mask(mask: FoundMask, files: Sequence[str]) -> dict[str, Any]:
     area_mm2 = None if mask.area_mm2 is None else round(mask.area_mm2, 1)
-    return {**_definition(mask), "area_px": mask.area_px, "area_mm2": area_mm2, "file": file}
+    return {**_definition(mask), "area_px": mask.area_px, "area_mm2": area_mm2, "files": list(files)}

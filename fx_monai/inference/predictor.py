@@ -13,6 +13,7 @@ from fx_monai.inference.activations import Activations, activate
 from fx_monai.inference.interpret import interpret
 from fx_monai.inference.result import ModelIdentity, Prediction
 from fx_monai.inference.source import Source, network_input, read_source, source_of_array
+from fx_monai.inference.test_time import FLIPS_NOTE, averaged, mirrored_back
 from fx_monai.models.foundation_x import FoundationX
 
 
@@ -24,6 +25,7 @@ class Predictor:
         identity: of the weights; default: what the card tells.
         device: where to run.
         threshold: least score of a box.
+        flips: predict the mirror image too, see :mod:`fx_monai.inference.test_time`.
     """
 
     def __init__(
@@ -33,12 +35,14 @@ class Predictor:
         identity: ModelIdentity | None = None,
         device: torch.device | str = "cpu",
         threshold: float = 0.3,
+        flips: bool = False,
     ) -> None:
         card = network.card
         self.network = network.to(device).eval()
         self.identity = identity or ModelIdentity(card.recipe or "fx_monai", card.fx_monai_version, "", card)
         self.device = torch.device(device)
         self.threshold = threshold
+        self.flips = flips
 
     def predict(
         self,
@@ -74,8 +78,21 @@ class Predictor:
 
     def activate(self, images: torch.Tensor) -> Activations:
         """Run the network on prepared images, (B, 1, S, S)."""
-        return activate(self.network, images.to(self.device))
+        images = images.to(self.device)
+        found = activate(self.network, images)
+        if not self.flips:
+            return found
+        return averaged([found, mirrored_back(activate(self.network, images.flip(-1)), self.network)])
 
     def interpret(self, found: Activations, index: int, source: Source) -> Prediction:
         """Return the result of one image of a batch."""
-        return interpret(found, index, source, self.network, self.identity, threshold=self.threshold)
+        return interpret(
+            found,
+            index,
+            source,
+            self.network,
+            self.identity,
+            threshold=self.threshold,
+            warnings=(FLIPS_NOTE,) if self.flips else (),
+            calibrated=not self.flips,
+        )

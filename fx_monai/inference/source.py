@@ -18,7 +18,7 @@ from fx_monai.data.gate.judge import combine
 from fx_monai.data.gate.pixels import judge_pixels
 from fx_monai.data.gate.tags import judge_tags
 from fx_monai.data.letterbox import letterbox
-from fx_monai.data.pixels import Pixels, is_dicom, read_header, read_pixels, to_uint8, to_unsigned
+from fx_monai.data.pixels import MAX_PIXELS, Pixels, is_dicom, read_header, read_pixels, to_uint8, to_unsigned
 from fx_monai.errors import DataError
 from fx_monai.files import file_sha256
 from fx_monai.inference.result import ImageFacts
@@ -47,13 +47,18 @@ class Source:
     header: pydicom.Dataset | None = None
 
 
-def read_source(path: Path, *, any_image: bool = False) -> Source:
+def read_source(path: Path, *, any_image: bool = False, max_pixels: int = MAX_PIXELS) -> Source:
     """Read a file and judge it.
+
+    Args:
+        path: the file.
+        any_image: take it whatever it shows.
+        max_pixels: larger images are refused before they are decoded.
 
     Raises:
         DataError: unreadable, or no frontal chest radiograph and not ``any_image``.
     """
-    pixels = read_pixels(path)
+    pixels = read_pixels(path, max_pixels=max_pixels)
     header = read_header(path) if is_dicom(path) else None
     spacing = dicom.spacing_mm(header) if header is not None else None
     kind = "dicom" if header is not None else path.suffix.lower().lstrip(".")

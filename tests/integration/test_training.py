@@ -3,16 +3,19 @@
 import csv
 import json
 import signal
+from pathlib import Path
 
 import pytest
 import torch
 from ignite.engine import Events
 from PIL import Image
 
+import fx_monai
 from fx_monai.apps.prediction import predict_files
 from fx_monai.apps.training import TrainingSession
 from fx_monai.cli import main
 from fx_monai.errors import CheckpointError, ConfigError
+from fx_monai.inference.pipeline import Options
 from fx_monai.models.weights import load_network
 from tests.builders import tiny_data_root, tiny_recipe
 
@@ -151,8 +154,10 @@ def test_results_in_the_input_folder_are_no_inputs(tmp_path, data):
     for folder in ("a", "b"):
         (pictures / folder).mkdir(parents=True)
         Image.new("L", (64, 64), 90).save(pictures / folder / "x.png")
+    options = Options(any_image=True, keep_identifiers=True)
     for _ in range(2):
-        summary = predict_files(made.weights_path, [pictures], output_dir=pictures / "found", any_image=True)
+        predictor = fx_monai.load(made.weights_path, device="cpu")
+        summary = predict_files(predictor, [pictures], output_dir=pictures / "found", options=options)
         assert summary.written == ["x", "x_2"]
 
 
@@ -188,12 +193,14 @@ def test_whole_run_leaves_tables_pictures_and_weights(tmp_path, data, capsys):
     pictures.mkdir()
     Image.new("L", (90, 50), 100).save(pictures / "wide.png")
     (pictures / "broken.png").write_bytes(b"")
-    summary = predict_files(made.weights_path, [pictures], output_dir=tmp_path / "predicted")
+    predictor = fx_monai.load(out, device="cpu")
+    summary = predict_files(predictor, [pictures], output_dir=tmp_path / "predicted")
     assert summary.written == []
     assert "no frontal chest radiograph (the image has a single grey value;" in summary.failed[1][1]
-    summary = predict_files(made.weights_path, [pictures], output_dir=tmp_path / "predicted", any_image=True)
+    options = Options(any_image=True, keep_identifiers=True)
+    summary = predict_files(predictor, [pictures], output_dir=tmp_path / "predicted", options=options)
     assert summary.written == ["wide"]
-    assert summary.failed[0][0] == "broken"
+    assert Path(summary.failed[0][0]).name == "broken.png"
     result = json.loads((tmp_path / "predicted" / "wide.json").read_text())
     assert (result["image"]["width"], result["image"]["height"]) == (90, 50)
     assert result["gate"] == {
@@ -201,7 +208,7 @@ def test_whole_run_leaves_tables_pictures_and_weights(tmp_path, data, capsys):
         "reasons": ["the image has a single grey value", "there are no tags"],
     }
     assert "research use only" in result["note"]
-    with Image.open(tmp_path / "predicted" / result["masks"][0]["file"]) as mask:
+    with Image.open(tmp_path / "predicted" / result["masks"][0]["files"][0]) as mask:
         assert mask.size == (90, 50)
     assert not list((tmp_path / "predicted").glob(".part*"))
 

@@ -7,23 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ignite.engine import Engine, Events
 from monai.data import Dataset
-from monai.engines.workflow import Workflow
 
 from fx_monai.apps.devices import choose_device
 from fx_monai.apps.evaluation import print_scores
 from fx_monai.apps.finetune import fine_tuned_recipe
-from fx_monai.apps.prediction import predict_file
-from fx_monai.apps.training import TrainingSession, say
+from fx_monai.apps.training import TrainingSession
 from fx_monai.engine.processes import join, leave
-from fx_monai.errors import CheckpointError, DataError, FxError
-from fx_monai.inference.inputs import find_images, named_by_stem
-from fx_monai.inference.predictor import Predictor
-from fx_monai.inference.summary import Summary
+from fx_monai.errors import CheckpointError
 from fx_monai.models.foundation_x import FoundationX
 from fx_monai.models.weights import load_network
-from fx_monai.progress import progress_bar
 
 
 class RecordList(Dataset):
@@ -35,75 +28,6 @@ class RecordList(Dataset):
 
     def __init__(self, data: Sequence[dict[str, str | int]]) -> None:
         super().__init__(data)
-
-
-class ImageFiles(Dataset):
-    """The images of a folder (searched recursively) or one file, as dicts with ``name`` and ``image`` (path).
-
-    Args:
-        folder: folder or file.
-        data: such dicts, instead of looking into the folder.
-
-    Raises:
-        DataError: nothing there.
-    """
-
-    def __init__(self, folder: str, data: list[dict[str, str]] | None = None) -> None:
-        found = named_by_stem(find_images([Path(folder)])) if data is None else {}
-        super().__init__(data if data is not None else [{"name": n, "image": str(p)} for n, p in found.items()])
-
-
-class PredictionEvaluator(Workflow):
-    """Predicts every image of a dataset and writes JSON, masks and overlay; one bad file doesn't stop the rest.
-
-    Args:
-        device: where to run.
-        dataset: see :class:`ImageFiles`.
-        predictor: the network with its preparation and interpretation.
-        output_dir: folder to write.
-        any_image: predict what the gate refuses too.
-        val_handlers: Ignite or MONAI handlers.
-    """
-
-    def __init__(
-        self,
-        *,
-        device: torch.device | str,
-        dataset: ImageFiles,
-        predictor: Predictor,
-        output_dir: str,
-        any_image: bool = False,
-        val_handlers: Sequence[Any] | None = None,
-    ) -> None:
-        super().__init__(device, 1, [dataset[i] for i in range(len(dataset))], decollate=False)
-        self.predictor = predictor
-        self.any_image = any_image
-        self.summary = Summary(Path(output_dir))
-        self._bar = progress_bar("predicting")
-        self.add_event_handler(Events.COMPLETED, self._report)
-        self._register_handlers(list(val_handlers or ()))
-
-    def _iteration(self, engine: Engine, item: Mapping[str, str]) -> dict[str, Any]:
-        try:
-            predict_file(
-                self.predictor, Path(item["image"]), item["name"], self.summary.folder, any_image=self.any_image
-            )
-            self.summary.written.append(item["name"])
-        except FxError as error:
-            self.summary.failed.append((item["name"], str(error)))
-        self._bar(self.state.iteration, self.state.epoch_length)
-        return {}
-
-    def _report(self) -> None:
-        for line in self.summary.lines():
-            say(line)
-        if self.summary.failed:
-            raise DataError(
-                where="inferring",
-                problem=f"{len(self.summary.failed)} of {self.state.epoch_length} images could not be predicted",
-                expected="whole images",
-                remedy="See the list above; the results of the others are written",
-            )
 
 
 def require_weights(path: str | Path) -> Path:

@@ -69,7 +69,17 @@ def read(path: Path) -> NDArray[Any]:
     return np.frombuffer(data, header.dtype).reshape(header.height, header.width)
 
 
-def _header(path: Path) -> _Header:
+def header_fields(path: Path) -> dict[str, str]:
+    """Return the lines of the header by their key.
+
+    Raises:
+        FormatError: not a MetaImage.
+    """
+    return _fields(path)[0]
+
+
+def _fields(path: Path) -> tuple[dict[str, str], int]:
+    """Return the header's lines and where the header ends."""
     with path.open("rb") as file:
         start = file.read(_HEADER_BYTES)
     fields: dict[str, str] = {}
@@ -83,6 +93,11 @@ def _header(path: Path) -> _Header:
             raise FormatError("not a MetaImage: a header line without '='")
         fields[key.strip()] = value.strip()
         end = line_end + 1
+    return fields, end
+
+
+def _header(path: Path) -> _Header:
+    fields, end = _fields(path)
     sides = [int(side) for side in fields.get("DimSize", "").split()]
     if len(sides) < 2 or min(sides) < 1 or math.prod(sides[2:]) != 1:
         raise FormatError(f"the size is '{fields.get('DimSize', '')}', not one slice")

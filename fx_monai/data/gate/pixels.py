@@ -83,7 +83,9 @@ def chest_score(ranks: Small) -> tuple[float, float]:
     Args:
         ranks: (32, 32).
     """
-    candidates = np.stack([_normalised(_moved(ranks, s, x, y)) for s in _SCALES for x in _SHIFTS for y in _SHIFTS])
+    columns, rows = _moves()
+    moved = cv2.remap(ranks, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    candidates = _normalised(moved.reshape(-1, SIDE, SIDE))
     correlations = (candidates * mean_chest()).mean(axis=(1, 2))
     best = candidates[int(correlations.argmax()), _LUNG_ROWS]
     middle = best[:, _MIDDLE].mean(axis=1)
@@ -105,16 +107,21 @@ def mean_chest() -> Small:
     return _normalised(to_ranks(chest.astype(np.float32)))
 
 
-def _moved(ranks: Small, scale: float, x: int, y: int) -> Small:
-    rest = SIDE / 2 * (1 - 1 / scale)
-    matrix = np.array([[1 / scale, 0, rest + x], [0, 1 / scale, rest + y]], dtype=np.float32)
-    moved: Small = cv2.warpAffine(ranks, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return moved
+@cache
+def _moves() -> tuple[Small, Small]:
+    """Return where each pixel of each candidate comes from: columns and rows, (27 * 32, 32) each."""
+    y, x = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32)
+    moves = [(scale, dx, dy) for scale in _SCALES for dx in _SHIFTS for dy in _SHIFTS]
+    rest = {scale: SIDE / 2 * (1 - 1 / scale) for scale in _SCALES}
+    columns = [(x - rest[scale] - dx) * scale for scale, dx, _ in moves]
+    rows = [(y - rest[scale] - dy) * scale for scale, _, dy in moves]
+    return np.concatenate(columns).astype(np.float32), np.concatenate(rows).astype(np.float32)
 
 
 def _normalised(values: Small) -> Small:
-    centred = values - values.mean()
-    return (centred / (centred.std() + 1e-6)).astype(np.float32)
+    """Return zero mean and unit variance over the last two axes."""
+    centred = values - values.mean(axis=(-2, -1), keepdims=True)
+    return (centred / (centred.std(axis=(-2, -1), keepdims=True) + 1e-6)).astype(np.float32)
 
 
 def _step(values: NDArray[np.float64]) -> NDArray[np.float64]:
