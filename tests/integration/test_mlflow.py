@@ -109,6 +109,7 @@ def test_files_and_nothing_private(trained, parent, children, tmp_path):
         "recipe.yaml",
         "results.md",
         "results.csv",
+        "report.html",
         "learning_curves.png",
         *(f"environment/{name}" for name in ("packages.txt", "machine.json", "bundle_metadata.json")),
     }

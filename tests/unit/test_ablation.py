@@ -94,7 +94,7 @@ def test_a_network_per_task_warms_up_for_the_same_share(tmp_path):
     assert not alone.teacher.enabled
     assert not alone.schedule.lock_release
     assert alone.optimiser.warmup_steps == round(recipe.optimiser.warmup_steps / len(recipe.tasks))
-    changed = ("seed", "primary", "datasets", "schedule", "teacher", "optimiser", "evaluation")
+    changed = ("seed", "primary", "datasets", "schedule", "teacher", "optimiser", "evaluation", "tracking")
     assert alone.model_dump(exclude=changed) == recipe.model_dump(exclude=changed)
 
 

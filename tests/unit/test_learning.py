@@ -89,7 +89,7 @@ def test_all_losses_fall_in_a_few_steps():
         localization=LocalizationConfig(width=32, num_queries=20, heads=4, decoder_layers=2, feedforward=32),
         segmentation=SegmentationConfig(width=16),
     )
-    history = train(network, shapes(4, 64), steps=15, rate=2e-3)
+    history = train(network, shapes(4, 64), steps=25, rate=2e-3)
     for kind in Kind:
         assert history[-1][kind] < 0.9 * history[0][kind], kind
 

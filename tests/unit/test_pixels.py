@@ -149,11 +149,7 @@ def test_cut_pictures_and_empty_files_are_named(tmp_path):
         read_pixels(tmp_path / "e.dcm")
 
 
-def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
+def test_a_decompression_bomb_is_refused(tmp_path):
     Image.new("L", (40, 40)).save(tmp_path / "b.png")
-    monkeypatch.setattr("fx_monai.data.pixels.MAX_PIXELS", 1000)
     with pytest.raises(DataError, match="the image has 40 x 40 pixels"):
-        read_pixels(tmp_path / "b.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(DataError, match="far more pixels than a radiograph"):
-        read_pixels(tmp_path / "b.png")
+        read_pixels(tmp_path / "b.png", max_pixels=1000)

@@ -31,6 +31,7 @@ from fx_monai.apps.tables import class_lines, group_lines, number, overall_lines
 from fx_monai.files import write_text
 from fx_monai.metrics.scores import primary_metric
 from fx_monai.models.card import RESEARCH_ONLY
+from fx_monai.tracking.privacy import without_folders
 from fx_monai.types import Kind
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -106,7 +107,7 @@ def render(run: RunFolder) -> str:
         datasets=dataset_parts(run.data) if run.data else [],
         conflicts=[conflict_matrix(conflicts), conflict_table(conflicts)] if conflicts else [],
         environment=_environment(run),
-        recipe=yaml.safe_dump(recipe, sort_keys=False) if isinstance(recipe, Mapping) else "",
+        recipe=yaml.safe_dump(without_folders(recipe), sort_keys=False) if isinstance(recipe, Mapping) else "",
     )
 
 
