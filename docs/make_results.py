@@ -25,6 +25,8 @@ from fx_monai.apps.ablation_tables import ablation_tables
 from fx_monai.apps.bundle.model_card import fill_model_card
 from fx_monai.apps.tables import COLUMNS, fill_tables, markdown, mean_line, number, seed_table
 from fx_monai.apps.transfer import transfer_tables
+from fx_monai.metrics.scores import primary_metric
+from fx_monai.types import Kind
 
 HERE = Path(__file__).resolve().parent
 BUNDLE = HERE.parent / "bundle"
@@ -32,7 +34,6 @@ MODELS = ("student", "teacher", "selected")
 BASE_HEAD = "light"
 NOT_YET = "*Not run yet.*"
 VIEWS = ("auc/Pneumonia", "auc/Pneumonia@AP", "auc/Pneumonia@PA")
-KINDS = {"classification": "auc_macro", "localization": "ap40", "segmentation": "dice_positive"}
 
 
 def load(pattern: str) -> list[dict[str, Any]]:
@@ -44,7 +45,7 @@ def seeds(pattern: str) -> str:
     """Return the table over seeds and the mean over datasets of each kind."""
     runs = [result["rows"] for result in load(pattern)]
     lines = [
-        [model, *(mean_line(runs, model=model, kind=kind, metric=metric) for kind, metric in KINDS.items())]
+        [model, *(mean_line(runs, model=model, kind=kind.value, metric=primary_metric(kind)) for kind in Kind)]
         for model in MODELS
     ]
     means = markdown(["mean over datasets", "AUC", "AP@0.4", "Dice (positive)"], lines)

@@ -53,6 +53,22 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     return f"Did you mean '{close[0]}'?" if close else ""
 
 
+def check_choice(word: str, choices: Iterable[str], *, where: str, remedy: str = "Correct the value") -> None:
+    """Refuse a word that is none of the choices.
+
+    Raises:
+        ConfigError: with the closest choice.
+    """
+    known = list(choices)
+    if word not in known:
+        raise ConfigError(
+            where=where,
+            problem=f"'{word}'. {did_you_mean(word, known)}".rstrip(),
+            expected=f"one of {', '.join(known)}",
+            remedy=remedy,
+        )
+
+
 def _sentence(text: str) -> str:
     return text if text.endswith((".", "?", "!")) else text + "."
 

@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -68,6 +69,21 @@ def save_atomically(state: object, path: Path, *, previous: int = 0) -> None:
             remedy="Make room; earlier files are still whole, and a training goes on from its last checkpoint",
         ) from error
     _sync_folder(path.parent)
+
+
+@contextmanager
+def written_together(folder: Path) -> Iterator[Path]:
+    """Yield a place for files that appear in a folder together, the JSON last, when the block ends without an error."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as temporary:
+        place = Path(temporary)
+        yield place
+        for path in sorted(place.iterdir(), key=lambda p: p.suffix == ".json"):
+            os.replace(path, folder / path.name)
+
+
+def file_word(text: str) -> str:
+    """Return a text as part of a file's name: whatever is no letter or digit becomes a hyphen."""
+    return "".join(character if character.isalnum() else "-" for character in text)
 
 
 def file_sha256(path: Path) -> str:

@@ -82,6 +82,14 @@ class Recipe(Section):
             Task(dataset, kind) for dataset, section in self.datasets.items() for kind in Kind if kind in section.tasks
         )
 
+    def values_for_one(self, task: Task) -> dict[str, Any]:
+        """Return the values, by dotted key, that leave a single task of the recipe.
+
+        Datasets without a task stay, so that the patients are divided as for all tasks.
+        """
+        kinds = {name: [task.kind.value] if name == task.dataset else [] for name in self.datasets}
+        return {**{f"datasets.{name}.tasks": own for name, own in kinds.items()}, "primary": None}
+
     def lasting_values(self) -> dict[str, Any]:
         """Return, as plain values, what a training must not change on its way."""
         fleeting = {"description", "evaluation", "checkpoint", "tracking"}

@@ -18,7 +18,7 @@ from typing import Any
 
 from fx_monai.apps.ablation_tables import FULL, Row, ablation_tables
 from fx_monai.apps.tables import write_json
-from fx_monai.apps.training import TrainingSession
+from fx_monai.apps.train import train_to_the_end
 from fx_monai.engine.checkpoint import differing_keys
 from fx_monai.errors import ConfigError, FxError
 from fx_monai.metrics.scores import primary_metric
@@ -66,10 +66,7 @@ class Run:
         if self.task is not None:
             # a task warms up for the same share of its steps as in the other arms
             values["optimiser.warmup_steps"] = round(recipe.optimiser.warmup_steps / len(recipe.tasks))
-            # datasets without a task stay, so that the patients are divided as in the other arms
-            for name in recipe.datasets:
-                values[f"datasets.{name}.tasks"] = [self.task.kind.value] if name == self.task.dataset else []
-            values["primary"] = None
+            values |= recipe.values_for_one(self.task)
         return values
 
 
@@ -102,7 +99,7 @@ def study(recipe_name: str, *, data_root: Path, folder: Path, seeds: Sequence[in
 
     Args:
         recipe_name: what to train.
-        data_root: see :class:`TrainingSession`.
+        data_root: see :class:`fx_monai.apps.training.TrainingSession`.
         folder: gets a folder ``ablation`` with one folder per training.
         seeds: of the trainings.
         out: JSON file with the scores.
@@ -118,29 +115,20 @@ def study(recipe_name: str, *, data_root: Path, folder: Path, seeds: Sequence[in
     for number, run in enumerate(runs, start=1):
         if not _done(run, folder):
             sys.stdout.write(f"\n{number} of {len(runs)}: {run.arm}, seed {run.seed} {run.task or ''}\n")
-            if not _train(run, recipe_name, data_root=data_root, folder=folder, device=device):
+            whole = train_to_the_end(
+                recipe_name,
+                data_root=data_root,
+                folder=run.folder(folder),
+                device=device,
+                overrides=run.overrides(recipe),
+                tracking_database=folder / "mlruns.db",
+            )
+            if not whole:
                 return False
         rows = collect(runs, folder)
         if rows:
             write_json({"recipe": recipe_name, "split": "test", "rows": rows}, out)
     return True
-
-
-def _train(run: Run, recipe_name: str, *, data_root: Path, folder: Path, device: str) -> bool:
-    """Train and test once, or go on with it; return False when a stop signal came."""
-    place = run.folder(folder)
-    session = TrainingSession(
-        recipe_name,
-        data_root=data_root,
-        output_dir=place,
-        device=device,
-        overrides=run.overrides(load_recipe(recipe_name)),
-        resume=(place / "checkpoint.pt").is_file(),
-        tracking_database=folder / "mlruns.db",
-    )
-    session.trainer().run()
-    session.finish()
-    return not session.checkpoints.stopped
 
 
 def _check_same_recipe(run: Run, recipe_name: str, folder: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fx_monai import __version__
-from fx_monai.errors import CheckpointError, ConfigError, did_you_mean
+from fx_monai.errors import CheckpointError, ConfigError, check_choice
 from fx_monai.files import save_atomically, write_text
 from fx_monai.models.backbone import Backbone
 from fx_monai.models.card import ModelCard
@@ -116,10 +116,5 @@ def _own_statistics(
 
 
 def _check(value: str, flag: str, known: Sequence[str] | Mapping[str, Any]) -> None:
-    if value and value not in known:
-        raise ConfigError(
-            where=flag,
-            problem=f"'{value}'. {did_you_mean(value, known)}".rstrip(),
-            expected=f"one of {', '.join(known)}",
-            remedy="Correct the value",
-        )
+    if value:
+        check_choice(value, known, where=flag)

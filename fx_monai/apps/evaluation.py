@@ -28,7 +28,7 @@ from fx_monai.data.store import ImageStore
 from fx_monai.data.vocabulary import vocabulary
 from fx_monai.engine.evaluator import MatrixEvaluator
 from fx_monai.engine.processes import is_writer
-from fx_monai.errors import CheckpointError, ConfigError, did_you_mean
+from fx_monai.errors import CheckpointError, check_choice
 from fx_monai.files import write_text
 from fx_monai.metrics.classification import ClassificationScores, fit_calibration
 from fx_monai.metrics.segmentation import SegmentationScores
@@ -95,12 +95,23 @@ def evaluate_weights(
     check_split(split)
     if finding:
         vocabulary().labels_of(finding)
-    network = load_network(weights).to(choose_device(device))
+    place = choose_device(device)
+    network, experiment = open_for_weights(weights, recipe_name, data_root=data_root, overrides=overrides)
+    return print_scores(network.to(place), experiment, split, device=place, output_dir=output_dir, finding=finding)
+
+
+def open_for_weights(
+    weights: Path, recipe_name: str, *, data_root: str, overrides: Mapping[str, Any] | None
+) -> tuple[FoundationX, Experiment]:
+    """Return the network of weights, on the CPU, and a recipe's data in the size that it reads.
+
+    Raises:
+        ConfigError: the recipe.
+        CheckpointError: the weights can't be used.
+    """
+    network = load_network(weights)
     recipe = load_recipe(recipe_name, {**(overrides or {}), "model.image_size": network.config.image_size})
-    experiment = open_experiment(recipe, data_root=prepare_data_root(recipe, data_root), report=say)
-    return print_scores(
-        network, experiment, split, device=choose_device(device), output_dir=output_dir, finding=finding
-    )
+    return network, open_experiment(recipe, data_root=prepare_data_root(recipe, data_root), report=say)
 
 
 def check_split(split: str) -> None:
@@ -109,13 +120,7 @@ def check_split(split: str) -> None:
     Raises:
         ConfigError: no such split.
     """
-    if split not in PARTS:
-        raise ConfigError(
-            where="--split",
-            problem=f"'{split}'. {did_you_mean(split, PARTS)}".rstrip(),
-            expected=f"one of {', '.join(PARTS)}",
-            remedy="Correct the name",
-        )
+    check_choice(split, PARTS, where="--split", remedy="Correct the name")
 
 
 def print_scores(

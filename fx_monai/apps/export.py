@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fx_monai.errors import CheckpointError, ConfigError, did_you_mean
+from fx_monai.errors import CheckpointError, ConfigError, check_choice, did_you_mean
 from fx_monai.models.exported import ExportedNetwork
 from fx_monai.models.weights import load_network
 from fx_monai.types import Kind, Task
@@ -43,13 +43,7 @@ def export_weights(weights: Path, out: Path, *, form: str, tasks: Sequence[str] 
         ConfigError: an unknown form or task, or packages that are not installed.
         CheckpointError: weights that can't be read, or outputs that differ by more than ``TOLERANCE``.
     """
-    if form not in _FORMS:
-        raise ConfigError(
-            where="--format",
-            problem=f"'{form}'. {did_you_mean(form, _FORMS)}".rstrip(),
-            expected=f"one of {', '.join(_FORMS)}",
-            remedy="Correct the value",
-        )
+    check_choice(form, _FORMS, where="--format")
     if form == "onnx":
         _require("onnx", "onnxscript", "onnxruntime")
     network = load_network(weights)

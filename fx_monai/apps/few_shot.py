@@ -96,17 +96,11 @@ class Study:
             yield from (Cell(task, start, mode, own, draw) for (start, draw), own in product(points, self.subsets))
 
     def values(self, cell: Cell) -> dict[str, Any]:
-        """Return the values of the recipe of a cell: one task, the draw's seed.
-
-        Datasets without a task stay, so that the patients are divided as for the others.
-        """
+        """Return the values of the recipe of a cell: one task, the draw's seed."""
         values = recipe_values(self.recipe, cell.mode, cell.start, self.overrides)
         whole = load_recipe(self.recipe, values)
-        tasks = {
-            f"datasets.{name}.tasks": [cell.task.kind.value] if name == cell.task.dataset else []
-            for name in whole.datasets
-        }
-        return {**values, **tasks, "primary": None, "seed": whole.seed + cell.draw, "checkpoint.keep_last": 1}
+        own = {"seed": whole.seed + cell.draw, "checkpoint.keep_last": 1}
+        return {**values, **whole.values_for_one(cell.task), **own}
 
     def run(self) -> list[Row] | None:
         """Compute the cells that are missing; return the rows of all, None when a stop signal came.

@@ -15,7 +15,7 @@ from typing import Any
 
 from fx_monai.apps.starting_point import StartingPoint
 from fx_monai.data.catalog import CATALOG
-from fx_monai.errors import ConfigError, did_you_mean
+from fx_monai.errors import ConfigError, check_choice, did_you_mean
 from fx_monai.recipe import RECIPES, load_recipe, recipe_path
 from fx_monai.types import Kind
 
@@ -41,14 +41,7 @@ def fine_tuning(word: str) -> FineTuning:
     Raises:
         ConfigError: there is no such mode.
     """
-    names = [mode.value for mode in FineTuning]
-    if word not in names:
-        raise ConfigError(
-            where="--mode",
-            problem=f"'{word}'. {did_you_mean(word, names)}".rstrip(),
-            expected=f"one of {', '.join(names)}",
-            remedy="Correct the name",
-        )
+    check_choice(word, [mode.value for mode in FineTuning], where="--mode", remedy="Correct the name")
     return FineTuning(word)
 
 

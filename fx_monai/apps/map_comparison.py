@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 
 from fx_monai import __version__
 from fx_monai.apps.cross_dataset import Head, heads_of
-from fx_monai.apps.data_root import prepare_data_root
 from fx_monai.apps.devices import choose_device
-from fx_monai.apps.evaluation import check_split
-from fx_monai.apps.experiment import Experiment, open_experiment
+from fx_monai.apps.evaluation import check_split, open_for_weights
+from fx_monai.apps.experiment import Experiment
 from fx_monai.apps.score_rows import patients_of
 from fx_monai.apps.tables import markdown, with_interval, write_json
-from fx_monai.apps.training import say
 from fx_monai.data.dataset import to_device
 from fx_monai.data.loader import evaluation_batches
 from fx_monai.data.vocabulary import Relation, vocabulary
@@ -31,8 +29,6 @@ from fx_monai.metrics.map_scores import MAP_SCORES, score_map
 from fx_monai.metrics.resampling import Counts, Measured, bootstrap, interval
 from fx_monai.models.activation_maps import activation_maps, is_exact
 from fx_monai.models.foundation_x import FoundationX
-from fx_monai.models.weights import load_network
-from fx_monai.recipe import load_recipe
 from fx_monai.types import Kind, Task, TaskSpec
 
 Row = dict[str, Any]
@@ -104,9 +100,8 @@ def compare_weights(
         CheckpointError: the weights can't be used.
     """
     check_split(split)
-    network = load_network(weights)
-    recipe = load_recipe(recipe_name, {**(overrides or {}), "model.image_size": network.config.image_size})
-    experiment = open_experiment(recipe, data_root=prepare_data_root(recipe, data_root), report=say)
+    network, experiment = open_for_weights(weights, recipe_name, data_root=data_root, overrides=overrides)
+    recipe = experiment.recipe
     rows = compare_maps(network, experiment, split, device=choose_device(device), resamples=recipe.evaluation.resamples)
     if not rows:
         raise ConfigError(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from fx_monai.apps.prediction import load_model
 from fx_monai.data.pixels import to_uint8
 from fx_monai.data.vocabulary import vocabulary
 from fx_monai.errors import ConfigError, FxError
-from fx_monai.files import write_text
+from fx_monai.files import file_word, write_text, written_together
 from fx_monai.inference.inputs import find_images, named_by_stem
 from fx_monai.inference.plain import to_plain
 from fx_monai.inference.predictor import Predictor
@@ -93,22 +91,20 @@ def map_file(predictor: Predictor, source: Source, name: str, folder: Path, *, f
     maps = activation_maps(predictor.network, predictor.prepare(source).to(predictor.device))
     image = to_uint8(source.pixels)
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as temporary:
+    with written_together(folder) as place:
         entries = []
         for own in _chosen(predicted.findings, finding):
             task = Task(own.dataset, Kind.CLASSIFICATION)
             column = predictor.network.specs[task].classes.index(own.label)
             values = _in_source(maps[task].maps[0, column].float().cpu().numpy(), image.shape)
-            file = f"{name}_map_{own.dataset}_{''.join(c if c.isalnum() else '-' for c in own.label)}.png"
-            draw_map(image, values).save(Path(temporary) / file)
+            file = f"{name}_map_{own.dataset}_{file_word(own.label)}.png"
+            draw_map(image, values).save(place / file)
             entries.append(_entry(own, values, file))
         about = {key: value for key, value in to_plain(predicted).items() if key not in ("findings", "boxes", "masks")}
         content = {**about, "method": method(predictor.network), "meaning": WARNING, "maps": entries}
-        with write_text(Path(temporary) / f"{name}_maps.json") as out:
+        with write_text(place / f"{name}_maps.json") as out:
             json.dump(content, out, indent=2)
             out.write("\n")
-        for path in sorted(Path(temporary).iterdir(), key=lambda p: p.suffix == ".json"):
-            os.replace(path, folder / path.name)
 
 
 def draw_map(image: NDArray[np.uint8], values: NDArray[np.floating]) -> Image.Image:

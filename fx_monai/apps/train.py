@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from fx_monai.apps.training import TrainingSession, say
@@ -36,6 +37,39 @@ def run_training(
     session.trainer().run()
     session.finish()
     leave()
+
+
+def train_to_the_end(
+    recipe: str,
+    *,
+    data_root: Path,
+    folder: Path,
+    device: str,
+    overrides: Mapping[str, Any],
+    tracking_database: Path | None = None,
+) -> bool:
+    """Train and test once, or go on with what the folder holds; return False when a stop signal came.
+
+    Args:
+        recipe: name or file.
+        data_root: see :class:`TrainingSession`.
+        folder: of the training.
+        device: "" = first GPU, else CPU.
+        overrides: values of the recipe by dotted key.
+        tracking_database: see :class:`TrainingSession`.
+    """
+    session = TrainingSession(
+        recipe,
+        data_root=data_root,
+        output_dir=folder,
+        device=device,
+        overrides=overrides,
+        resume=(folder / "checkpoint.pt").is_file(),
+        tracking_database=tracking_database,
+    )
+    session.trainer().run()
+    session.finish()
+    return not session.checkpoints.stopped
 
 
 def _describe(session: TrainingSession) -> None:

@@ -25,7 +25,7 @@ from fx_monai.apps.few_shot_tables import few_shot_curve, value_of
 from fx_monai.apps.fine_tuning import RECIPE, FineTuning
 from fx_monai.apps.starting_point import StartingPoint, starting_point
 from fx_monai.apps.tables import markdown, mean_and_spread, number, write_json
-from fx_monai.apps.training import TrainingSession
+from fx_monai.apps.train import train_to_the_end
 from fx_monai.data.subsets import Subset
 from fx_monai.demo.cohort import write_demo_cohort
 from fx_monai.errors import CheckpointError
@@ -80,17 +80,8 @@ def multi_task_start(runs: Path, seed: int, device: str) -> StartingPoint | None
     """
     folder = runs / f"demo-seed{seed}"
     if not (folder / "results.json").is_file():
-        session = TrainingSession(
-            "demo",
-            data_root=runs / "demo-cohort",
-            output_dir=folder,
-            device=device,
-            overrides={"seed": seed},
-            resume=(folder / "checkpoint.pt").is_file(),
-        )
-        session.trainer().run()
-        session.finish()
-        if session.checkpoints.stopped:
+        values = {"seed": seed}
+        if not train_to_the_end("demo", data_root=runs / "demo-cohort", folder=folder, device=device, overrides=values):
             return None
     start = starting_point(str(folder / "model.pt"))
     known = [task for task in start.trained_on if task.startswith(f"{SITE}/")]

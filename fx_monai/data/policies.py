@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fx_monai.data.columns import Ragged, label_matrix, ragged
 from fx_monai.data.manifest import Manifest
-from fx_monai.errors import ConfigError, did_you_mean
+from fx_monai.errors import check_choice
 from fx_monai.ops.boxes import fuse_boxes_xyxy
 
 UNCERTAIN = -1.0
@@ -64,9 +64,9 @@ class Policies:
             ConfigError: an unknown policy or view, or no view at all.
         """
         for name, choices in CHOICES.items():
-            _check(name, getattr(self, name), choices)
+            check_choice(getattr(self, name), choices, where=name)
         for view in self.views or ("",):
-            _check("views", view, VIEWS)
+            check_choice(view, VIEWS, where="views")
 
 
 def chosen_views(manifest: Manifest, policies: Policies) -> NDArray[np.bool_]:
@@ -163,13 +163,3 @@ def _sums(flags: NDArray[np.bool_], votes: Ragged, rows: int) -> NDArray[np.int6
     total = np.zeros((rows, flags.shape[1]), dtype=np.int64)
     np.add.at(total, votes.rows, flags)
     return total
-
-
-def _check(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(
-            where=name,
-            problem=f"'{value}'. {did_you_mean(value, choices)}".rstrip(),
-            expected=f"one of {', '.join(choices)}",
-            remedy="Correct the value",
-        )

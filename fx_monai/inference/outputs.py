@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from PIL import Image
 
 from fx_monai.data.pixels import to_uint8
 from fx_monai.errors import OutputError
+from fx_monai.files import file_word, written_together
 from fx_monai.inference.dicom_files import DicomFiles, write_dicom
 from fx_monai.inference.output_kinds import DEFAULT_OUTPUTS, Output
 from fx_monai.inference.overlay import draw_overlay
@@ -64,8 +64,7 @@ def write_outputs(
     Raises:
         OutputError: the folder can't be written.
     """
-    with _written_into(folder), tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as temporary:
-        place = Path(temporary)
+    with _written_into(folder), written_together(folder) as place:
         files: dict[str, str] = {}
         written = DicomFiles()
         if Output.OVERLAY in outputs:
@@ -77,9 +76,7 @@ def write_outputs(
         content = to_plain(prediction, mask_files=_write_masks(prediction, source, name, place, outputs))
         content |= {"files": files, "not_written": [*written.notes, *written.problems], "source": identifiers}
         (place / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        for path in sorted(place.iterdir(), key=lambda p: p.suffix == ".json"):
-            os.replace(path, folder / path.name)
-        return written
+    return written
 
 
 def overlay_of(prediction: Prediction, source: Source) -> Image.Image:
@@ -100,7 +97,7 @@ def _write_masks(
     files: dict[tuple[str, str], list[str]] = {}
     affine = ras_affine(source) if Output.NIFTI in outputs else None
     for mask in prediction.masks:
-        stem = f"{name}_mask_{mask.dataset}_{''.join(c if c.isalnum() else '-' for c in mask.label)}"
+        stem = f"{name}_mask_{mask.dataset}_{file_word(mask.label)}"
         while (folder / f"{stem}.png").exists() or (folder / f"{stem}.nii.gz").exists():
             stem += "-"
         own = files.setdefault((mask.dataset, mask.label), [])

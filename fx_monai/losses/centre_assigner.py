@@ -50,9 +50,9 @@ def assign(boxes: Tensor, targets: Tensor, centres: Tensor, spacing: Tensor) -> 
 
 def _candidates(targets: Tensor, centres: Tensor, spacing: Tensor) -> Tensor:
     """Return which tokens lie around the centre of which box, on the box's level, (T, N) bool; at least one a box."""
-    levels = spacing.unique()  # type: ignore[no-untyped-call]
-    level = torch.bucketize(targets[:, 2:].amax(dim=1), _LONGEST_SIDE * levels).clamp(max=len(levels) - 1)
-    on_level = spacing[:, None] == levels[level]
+    reaches = _LONGEST_SIDE * spacing[:, None] >= targets[:, 2:].amax(dim=1)
+    finest = spacing[:, None].masked_fill(~reaches, torch.inf).amin(dim=0)
+    on_level = spacing[:, None] == finest.minimum(spacing.amax())
     offset = (centres[:, None] - targets[:, :2]).abs()
     inside = (offset < targets[:, 2:] / 2).all(dim=-1)
     distance = offset.amax(dim=-1).masked_fill(~on_level, torch.inf)

@@ -22,6 +22,11 @@ def probabilities(
     return np.asarray(softmax(scaled, axis=1) if exclusive else expit(scaled))
 
 
+def bin_of(probs: NDArray[np.floating], bins: int) -> NDArray[np.int64]:
+    """Return in which of so many bins of equal width probabilities lie; 1 lies in the last."""
+    return np.minimum((probs * bins).astype(np.int64), bins - 1)
+
+
 def calibration_error(
     probs: NDArray[np.floating], labels: NDArray[np.floating], counts: NDArray[np.float32], *, bins: int = BINS
 ) -> NDArray[np.float64]:
@@ -40,7 +45,7 @@ def calibration_error(
         (R,), NaN where a resample has no known image.
     """
     known = np.flatnonzero((labels == 0) | (labels == 1))
-    at = np.minimum((probs[known] * bins).astype(int), bins - 1)
+    at = bin_of(probs[known], bins)
     gap = members(at, known, (bins, len(labels)), probs[known] - labels[known]) @ counts
     total = counts[known].sum(axis=0)
     return np.abs(np.asarray(gap, dtype=np.float64)).sum(axis=0) / np.where(total > 0, total, np.nan)

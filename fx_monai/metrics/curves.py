@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fx_monai.metrics.box_matching import ClassMatches
-from fx_monai.metrics.calibration import BINS
+from fx_monai.metrics.calibration import BINS, bin_of
 
 Values = NDArray[np.float64]
 
@@ -69,7 +69,7 @@ def reliability_curve(probs: NDArray[np.floating], labels: NDArray[np.floating],
         bins: number of bins.
     """
     known = (labels == 0) | (labels == 1)
-    at = np.minimum((probs[known] * bins).astype(int), bins - 1)
+    at = bin_of(probs[known], bins)
     total = np.bincount(at, minlength=bins)
     filled = total > 0
     sums = (np.bincount(at, weights=values, minlength=bins) for values in (probs[known], labels[known]))

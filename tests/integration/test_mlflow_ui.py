@@ -1,7 +1,6 @@
 """What a user sees: MLflow's own server on a training, in a real browser."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,10 +12,10 @@ import pytest
 from PIL import Image
 
 from fx_monai.apps.training import TrainingSession
+from tests.browser import BROWSER, NEEDS_BROWSER
 from tests.builders import tiny_data_root, tiny_recipe
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="there is no Chromium")]
+pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture

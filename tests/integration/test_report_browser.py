@@ -1,15 +1,12 @@
 """The report in a real browser: nothing is requested, nothing is complained about, nothing sticks out on a phone."""
 
 import re
-import shutil
 import subprocess
 
-import pytest
-
+from tests.browser import BROWSER, NEEDS_BROWSER
 from tests.unit.test_report import finished  # noqa: F401 (a fixture)
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="there is no Chromium")]
+pytestmark = NEEDS_BROWSER
 
 # opens the report in a frame of a phone's width and writes down how wide its content is
 FRAME = """<!doctype html><body><iframe src="{address}" width="390" height="800" onload="

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from fx_monai.apps import ablation
 from fx_monai.apps.ablation import ARMS, SINGLE_TASK, Run, all_runs, collect, study
 from fx_monai.apps.ablation_tables import ablation_tables
 from fx_monai.apps.training import TrainingSession
@@ -117,7 +116,7 @@ def test_study_of_a_tiny_recipe_goes_on_where_it_stopped(tmp_path, monkeypatch):
         ended.append(session.output_dir)
         return finish(session)
 
-    monkeypatch.setattr(ablation.TrainingSession, "finish", interrupt)
+    monkeypatch.setattr(TrainingSession, "finish", interrupt)
     with pytest.raises(KeyboardInterrupt):
         study(path, **options)
     monkeypatch.undo()

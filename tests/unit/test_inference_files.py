@@ -11,7 +11,6 @@ from PIL import Image
 
 from fx_monai.apps.prediction import predict_files
 from fx_monai.errors import ConfigError, DataError, OutputError
-from fx_monai.inference import outputs
 from fx_monai.inference.output_kinds import Output, parse_outputs
 from fx_monai.inference.pipeline import Options
 from fx_monai.inference.views import Together
@@ -131,7 +130,7 @@ def test_a_full_disk_ends_the_run_with_nothing_half_written(predictor, tmp_path,
         replaced.append(target)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(outputs.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OutputError, match="No space left on device"):
         run(predictor, folder, out=out, batch_size=1)
     assert list(out.iterdir()) == []

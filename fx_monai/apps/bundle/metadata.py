@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from fx_monai import __version__
+from fx_monai.metrics.scores import primary_metric
 from fx_monai.models.exported import VALUES, named_outputs, output_name
 from fx_monai.models.foundation_x import FoundationX
 from fx_monai.models.weights import load_network
 from fx_monai.types import Kind, Task
 
-PRIMARY_METRIC = {"classification": "auc_macro", "localization": "ap40", "segmentation": "dice_positive"}
 _CORNERS = ("x1", "y1", "x2", "y2")
 # type and format in the words of the MONAI bundle specification
 _MEANING = {
@@ -168,7 +168,7 @@ def eval_metrics(results: Mapping[str, Any]) -> dict[str, float]:
     return {
         f"{row['dataset']}/{row['kind']} {row['metric']}": round(row["value"], 4)
         for row in results["rows"]
-        if row["model"] == "selected" and row["metric"] == PRIMARY_METRIC[row["kind"]]
+        if row["model"] == "selected" and row["metric"] == primary_metric(Kind(row["kind"]))
     }
 
 

@@ -17,7 +17,7 @@ from fx_monai.data.readers.files import find_optional
 from fx_monai.data.readers.result import Reader, ReadResult
 from fx_monai.data.readers.tables import number, size, stream_table
 from fx_monai.data.spec import DatasetSpec
-from fx_monai.errors import ConfigError, DataError, did_you_mean
+from fx_monai.errors import ConfigError, DataError, check_choice
 from fx_monai.ops.masks import absolute_rle_to_coco, coco_rle_to_box
 from fx_monai.types import Kind
 
@@ -130,13 +130,8 @@ def _table(root: Path, wanted: str) -> tuple[_Parent, Path]:
         ConfigError: no such parent, or several tables and no choice among them.
         DataError: the table isn't there.
     """
-    if wanted and wanted not in _PARENTS:
-        raise ConfigError(
-            where="option parent",
-            problem=f"'{wanted}'. {did_you_mean(wanted, _PARENTS)}".rstrip(),
-            expected=f"one of {', '.join(_PARENTS)}",
-            remedy="Correct the option",
-        )
+    if wanted:
+        check_choice(wanted, _PARENTS, where="option parent", remedy="Correct the option")
     found = {}
     for name, parent in _PARENTS.items():
         path = find_optional(root, [f"{f}{parent.table}.csv{s}" for f in _FOLDERS for s in ("", ".gz")])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from fx_monai.errors import ConfigError, DataError, did_you_mean
+from fx_monai.errors import DataError, check_choice, did_you_mean
 
 MAX_AGE = 120
 _MAX_CELL = 2**24
@@ -171,13 +171,7 @@ def choice(options: Mapping[str, str], key: str, choices: Sequence[str]) -> str:
         ConfigError: another word.
     """
     value = options.get(key, choices[0]).lower()
-    if value not in choices:
-        raise ConfigError(
-            where=f"option {key}",
-            problem=f"'{value}'. {did_you_mean(value, choices)}".rstrip(),
-            expected=f"one of {', '.join(choices)}",
-            remedy="Correct the option",
-        )
+    check_choice(value, choices, where=f"option {key}", remedy="Correct the option")
     return value
 
 
